@@ -1,1 +1,10 @@
-//! stub
+// SPDX-License-Identifier: Apache-2.0
+//! The core of the node-local Device API.
+pub mod error;
+pub mod patch;
+pub mod registry;
+pub mod resource;
+pub mod selector;
+pub mod storage;
+
+pub use error::{Error, Result};

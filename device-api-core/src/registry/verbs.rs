@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One handle everywhere: the verbs that the registry in process and the remote client share.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_core::Stream;
+
+use super::{DeleteParams, GetParams, ListParams, PatchParams, PostParams, WatchParams};
+use crate::Result;
+use crate::patch::Patch;
+use crate::resource::{ListMeta, ObjectMeta, Resource};
+
+/// A handle to the objects of one resource type, with kube-rs' verbs.
+///
+/// [`Registry`](super::Registry) implements it in process, the client's `Api` over gRPC, with the
+/// same values and the same errors. Code written against it runs in both worlds and in tests.
+///
+/// A handle has a namespace, at first the empty one: requests for one object then mean the namespace
+/// `default`, lists and watches all namespaces.
+pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
+    /// The stream that [`Self::watch`] returns. It ends with `None` where the server ends the watch
+    /// (resume from the last version seen) and after an error.
+    type Watch: Stream<Item = Result<WatchEvent<R>>> + Send + Unpin + 'static;
+
+    /// The same handle for another namespace.
+    #[must_use]
+    fn namespaced(&self, namespace: &str) -> Self;
+
+    /// Reads one object.
+    fn get_with(&self, name: &str, params: &GetParams) -> impl Future<Output = Result<Arc<R>>> + Send;
+
+    /// Lists objects.
+    fn list(&self, params: &ListParams) -> impl Future<Output = Result<List<R>>> + Send;
+
+    /// Streams changes.
+    fn watch(&self, params: &WatchParams) -> impl Future<Output = Result<Self::Watch>> + Send;
+
+    /// Creates an object and returns what was stored.
+    fn create(&self, params: &PostParams, object: &R) -> impl Future<Output = Result<Arc<R>>> + Send;
+
+    /// Replaces labels, annotations and spec. `name` must be the object's own, unless that is empty.
+    fn replace(&self, name: &str, params: &PostParams, object: &R) -> impl Future<Output = Result<Arc<R>>> + Send;
+
+    /// Replaces the status.
+    fn replace_status(
+        &self,
+        name: &str,
+        params: &PostParams,
+        object: &R,
+    ) -> impl Future<Output = Result<Arc<R>>> + Send;
+
+    /// Patches labels, annotations and spec.
+    fn patch(&self, name: &str, params: &PatchParams, patch: &Patch) -> impl Future<Output = Result<Arc<R>>> + Send;
+
+    /// Patches the status.
+    fn patch_status(
+        &self,
+        name: &str,
+        params: &PatchParams,
+        patch: &Patch,
+    ) -> impl Future<Output = Result<Arc<R>>> + Send;
+
+    /// Deletes an object.
+    fn delete(&self, name: &str, params: &DeleteParams) -> impl Future<Output = Result<()>> + Send;
+
+    /// Reads one object in its latest state.
+    fn get(&self, name: &str) -> impl Future<Output = Result<Arc<R>>> + Send {
+        async move { self.get_with(name, &GetParams::default()).await }
+    }
+
+    /// Reads one object in its latest state; `None` when there is none.
+    fn get_opt(&self, name: &str) -> impl Future<Output = Result<Option<Arc<R>>>> + Send {
+        async move {
+            match self.get(name).await {
+                Ok(object) => Ok(Some(object)),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// One consistent snapshot, or a page of it, sorted by namespace, then name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct List<R> {
+    /// The snapshot's version, and where the next page starts.
+    pub metadata: ListMeta,
+    /// The objects.
+    pub items: Vec<Arc<R>>,
+}
+
+/// One event of a watch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WatchEvent<R> {
+    /// The object is new, or has come to match the selector.
+    Added(Arc<R>),
+    /// The object has changed.
+    Modified(Arc<R>),
+    /// The object is gone, or has ceased to match the selector: its last state, with the version of
+    /// the change.
+    Deleted(Arc<R>),
+    /// Nothing happened up to this version.
+    Bookmark(Bookmark),
+}
+
+/// How far a watch has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bookmark {
+    /// The version up to which everything was sent.
+    pub resource_version: String,
+    /// Whether this marks the end of the initial events.
+    pub initial_events_end: bool,
+}
+
+/// The annotation of the bookmark that ends the initial events, as in Kubernetes (KEP-3157).
+pub const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+impl<R: Resource> WatchEvent<R> {
+    /// The object, where the event has one.
+    #[must_use]
+    pub fn object(&self) -> Option<&Arc<R>> {
+        match self {
+            Self::Added(object) | Self::Modified(object) | Self::Deleted(object) => Some(object),
+            Self::Bookmark(_) => None,
+        }
+    }
+
+    /// The version to resume from after this event.
+    #[must_use]
+    pub fn resource_version(&self) -> &str {
+        match self {
+            Self::Added(object) | Self::Modified(object) | Self::Deleted(object) => &object.metadata().resource_version,
+            Self::Bookmark(bookmark) => &bookmark.resource_version,
+        }
+    }
+}
+
+impl Bookmark {
+    /// The metadata of the object that stands for the bookmark on the wire.
+    #[must_use]
+    pub fn to_metadata(&self) -> ObjectMeta {
+        let mut metadata = ObjectMeta { resource_version: self.resource_version.clone(), ..ObjectMeta::default() };
+        if self.initial_events_end {
+            metadata.annotations.insert(INITIAL_EVENTS_END.to_owned(), "true".to_owned());
+        }
+        metadata
+    }
+
+    /// The bookmark that an object on the wire stands for.
+    #[must_use]
+    pub fn from_metadata(metadata: &ObjectMeta) -> Self {
+        Self {
+            resource_version: metadata.resource_version.clone(),
+            initial_events_end: metadata.annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true"),
+        }
+    }
+}

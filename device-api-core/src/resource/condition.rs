@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Conditions: aspects of an object's state, each with a type of its own.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Timestamp;
+use super::key::check_qualified_name;
+use crate::error::FieldViolation;
+
+/// The longest reason, in bytes, as in Kubernetes' `metav1.Condition`.
+const MAX_REASON: usize = 1024;
+/// The longest message, in bytes, as in Kubernetes' `metav1.Condition`.
+const MAX_MESSAGE: usize = 32 * 1024;
+
+/// One aspect of an object's state, as Kubernetes' `metav1.Condition`.
+///
+/// ```
+/// use device_api_core::resource::{Condition, ConditionStatus};
+///
+/// let ready = Condition::new("NVMLReady", ConditionStatus::True).with_reason("Initialized");
+/// assert_eq!(serde_json::to_string(&ready)?, r#"{"type":"NVMLReady","status":"True","reason":"Initialized"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    /// What the condition is about, such as `NVMLReady`: a Kubernetes qualified name.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// The generation of the object that the condition was computed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the status last changed. `None` in a write lets the registry set it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Timestamp>,
+    /// A CamelCase word for programs; may be empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// A text for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+impl Condition {
+    /// A condition with neither reason nor message.
+    #[must_use]
+    pub fn new(type_: impl Into<String>, status: ConditionStatus) -> Self {
+        Self { type_: type_.into(), status, ..Self::default() }
+    }
+
+    /// The same condition with this reason.
+    #[must_use]
+    pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = reason.into();
+        self
+    }
+
+    /// The same condition with this message.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Nobody can say.
+    #[default]
+    Unknown,
+    /// What a writer sent that is none of the three: kept so that validation can name it. The
+    /// registry stores none of these.
+    Other(String),
+}
+
+impl ConditionStatus {
+    /// The status on the wire and in JSON.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+            Self::Other(text) => text,
+        }
+    }
+}
+
+impl From<&str> for ConditionStatus {
+    fn from(text: &str) -> Self {
+        match text {
+            "True" => Self::True,
+            "False" => Self::False,
+            "Unknown" => Self::Unknown,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ConditionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for ConditionStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ConditionStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Cow::<'de, str>::deserialize(deserializer)?.as_ref().into())
+    }
+}
+
+/// Finds the condition of this type.
+#[must_use]
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Sets the transition times of `new` as the contract says: a condition whose status is that of
+/// `old` keeps the old time; a new one, or one whose status changed, gets `now` unless its writer
+/// sent a time. A list that holds the same conditions in another order takes the old order, since
+/// conditions are a map by type.
+///
+/// A [`Strategy`](crate::registry::Strategy) calls it when it prepares a status.
+pub fn settle_transition_times(new: &mut Vec<Condition>, old: &[Condition], now: Timestamp) {
+    let before: BTreeMap<&str, &Condition> =
+        old.iter().map(|condition| (condition.type_.as_str(), condition)).collect();
+    for condition in new.iter_mut() {
+        match before.get(condition.type_.as_str()) {
+            Some(old) if old.status == condition.status && old.last_transition_time.is_some() => {
+                condition.last_transition_time = old.last_transition_time;
+            }
+            _ => {
+                condition.last_transition_time.get_or_insert(now);
+            }
+        }
+    }
+    let reordered = new.len() == old.len()
+        && before.len() == old.len()
+        && new.iter().all(|condition| before.get(condition.type_.as_str()) == Some(&condition));
+    if reordered
+        && new.iter().map(|condition| &condition.type_).collect::<std::collections::BTreeSet<_>>().len() == old.len()
+    {
+        *new = old.to_vec();
+    }
+}
+
+/// Checks conditions under the field path `path`: each type once and of Kubernetes' format, each
+/// status one of the three, each reason and message within Kubernetes' bounds.
+#[must_use]
+pub fn validate(path: &str, conditions: &[Condition]) -> Vec<FieldViolation> {
+    let mut violations = Vec::new();
+    let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        let mut violation = |field: &str, why: String| {
+            violations.push(FieldViolation::new(format!("{path}[{index}].{field}"), why));
+        };
+        if let Err(why) = check_qualified_name(&condition.type_) {
+            violation("type", why);
+        }
+        if let Some(earlier) = first.get(condition.type_.as_str()) {
+            violation("type", format!("Duplicate value: {:?} is the type of {path}[{earlier}] too", condition.type_));
+        } else {
+            first.insert(&condition.type_, index);
+        }
+        if let ConditionStatus::Other(text) = &condition.status {
+            let text: String = text.chars().take(64).collect();
+            violation(
+                "status",
+                format!("Unsupported value: {text:?}: supported values: \"True\", \"False\", \"Unknown\""),
+            );
+        }
+        if !condition.reason.is_empty() && !is_reason(&condition.reason) {
+            violation(
+                "reason",
+                format!(
+                    "must be at most {MAX_REASON} bytes, start with a letter, hold only letters, digits, '_', ',' and \
+                     ':', and end with a letter, a digit or '_'"
+                ),
+            );
+        }
+        if condition.message.len() > MAX_MESSAGE {
+            violation("message", format!("must be no more than {MAX_MESSAGE} bytes"));
+        }
+        if condition.observed_generation.is_some_and(|generation| generation < 0) {
+            violation("observedGeneration", "must be greater than or equal to 0".to_owned());
+        }
+    }
+    violations
+}
+
+/// `^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`, the pattern of `metav1.Condition.reason`.
+fn is_reason(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() <= MAX_REASON
+        && bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b',' | b':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_unix(second, 0).unwrap()
+    }
+
+    fn ready(status: ConditionStatus, time: Option<i64>) -> Condition {
+        Condition { last_transition_time: time.map(at), ..Condition::new("Ready", status) }
+    }
+
+    #[test]
+    fn a_status_that_did_not_change_keeps_its_time_whatever_the_writer_sent() {
+        for sent in [None, Some(7)] {
+            let mut new = vec![ready(ConditionStatus::True, sent)];
+            settle_transition_times(&mut new, &[ready(ConditionStatus::True, Some(1))], at(9));
+            assert_eq!(new[0].last_transition_time, Some(at(1)));
+        }
+    }
+
+    #[test]
+    fn a_changed_or_new_status_gets_the_time_sent_or_else_now() {
+        for old in [vec![], vec![ready(ConditionStatus::False, Some(1))]] {
+            let mut new = vec![ready(ConditionStatus::True, None)];
+            settle_transition_times(&mut new, &old, at(9));
+            assert_eq!(new[0].last_transition_time, Some(at(9)));
+            let mut new = vec![ready(ConditionStatus::True, Some(7))];
+            settle_transition_times(&mut new, &old, at(9));
+            assert_eq!(new[0].last_transition_time, Some(at(7)));
+        }
+    }
+
+    #[test]
+    fn another_order_of_the_same_conditions_is_no_change() {
+        let other = Condition { last_transition_time: Some(at(2)), ..Condition::new("Other", ConditionStatus::False) };
+        let old = vec![ready(ConditionStatus::True, Some(1)), other.clone()];
+        let mut new = vec![other, ready(ConditionStatus::True, None)];
+        settle_transition_times(&mut new, &old, at(9));
+        assert_eq!(new, old);
+    }
+
+    #[test]
+    fn every_violation_is_reported_with_its_path() {
+        let conditions = [
+            Condition::new("", ConditionStatus::True),
+            Condition::new("Ready", "Maybe".into()).with_reason("no spaces"),
+            Condition::new("Ready", ConditionStatus::True).with_message("m".repeat(MAX_MESSAGE + 1)),
+        ];
+        let fields: Vec<_> = validate("status.conditions", &conditions).into_iter().map(|found| found.field).collect();
+        let expected = ["[0].type", "[1].status", "[1].reason", "[2].type", "[2].message"];
+        assert_eq!(fields, expected.map(|field| format!("status.conditions{field}")));
+    }
+
+    #[test]
+    fn reasons_have_kubernetes_format() {
+        for good in ["A", "XidError", "a1_", "A,b:c"] {
+            assert!(is_reason(good), "{good}");
+        }
+        for bad in ["", "1a", "a:", "a-b", "a b"] {
+            assert!(!is_reason(bad), "{bad}");
+        }
+    }
+}

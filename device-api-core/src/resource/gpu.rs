@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The GPU resource.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Condition, ObjectMeta, Resource, condition, object};
+use crate::error::FieldViolation;
+use crate::registry::{Strategy, WriteContext};
+
+/// The longest `spec.uuid`, in bytes.
+const MAX_UUID: usize = 253;
+/// The longest `status.recommendedAction`, in bytes.
+const MAX_ACTION: usize = 253;
+
+/// One GPU of this node.
+///
+/// ```
+/// use device_api_core::resource::{Gpu, GpuSpec, ObjectMeta};
+///
+/// let gpu = Gpu {
+///     metadata: ObjectMeta::named("gpu-0a1b"),
+///     spec: GpuSpec { uuid: "GPU-0a1b".into() },
+///     ..Gpu::default()
+/// };
+/// let json = serde_json::to_value(&gpu)?;
+/// assert_eq!(json["apiVersion"], "device.nvidia.com/v1alpha1");
+/// assert_eq!(json["kind"], "GPU");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gpu {
+    /// What every object has.
+    pub metadata: ObjectMeta,
+    /// What the device is.
+    pub spec: GpuSpec,
+    /// How the device is.
+    pub status: GpuStatus,
+}
+
+/// What a GPU is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GpuSpec {
+    /// The device's identity as its provider names it: at most 253 bytes, may be empty. For a
+    /// physical NVIDIA GPU it is NVML's `GPU-<hex>`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uuid: String,
+}
+
+/// How a GPU is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GpuStatus {
+    /// A map by type: each type at most once.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "object::null_is_default")]
+    pub conditions: Vec<Condition>,
+    /// What to do about the worst standing condition; `None`: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recommended_action: Option<RecommendedAction>,
+}
+
+/// What to do about a GPU, as NVSentinel names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RecommendedAction {
+    /// `COMPONENT_RESET`: reset the GPU.
+    ComponentReset,
+    /// `RESTART_VM`: restart the virtual machine.
+    RestartVm,
+    /// `RESTART_BM`: restart the node.
+    RestartBm,
+    /// `RUN_DCGMEUD`: run DCGM's end-user diagnostics.
+    RunDcgmEud,
+    /// `RUN_FIELDDIAG`: run NVIDIA's field diagnostics.
+    RunFieldDiag,
+    /// `REPLACE_VM`: replace the virtual machine.
+    ReplaceVm,
+    /// `CONTACT_SUPPORT`: contact NVIDIA's support.
+    ContactSupport,
+    /// `CUSTOM`: as the conditions' messages say.
+    Custom,
+    /// `UNKNOWN`: something, but nobody can say what.
+    Unknown,
+    /// Any other text.
+    Other(String),
+}
+
+impl RecommendedAction {
+    /// The action on the wire and in JSON.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::ComponentReset => "COMPONENT_RESET",
+            Self::RestartVm => "RESTART_VM",
+            Self::RestartBm => "RESTART_BM",
+            Self::RunDcgmEud => "RUN_DCGMEUD",
+            Self::RunFieldDiag => "RUN_FIELDDIAG",
+            Self::ReplaceVm => "REPLACE_VM",
+            Self::ContactSupport => "CONTACT_SUPPORT",
+            Self::Custom => "CUSTOM",
+            Self::Unknown => "UNKNOWN",
+            Self::Other(text) => text,
+        }
+    }
+}
+
+impl From<&str> for RecommendedAction {
+    fn from(text: &str) -> Self {
+        match text {
+            "COMPONENT_RESET" => Self::ComponentReset,
+            "RESTART_VM" => Self::RestartVm,
+            "RESTART_BM" => Self::RestartBm,
+            "RUN_DCGMEUD" => Self::RunDcgmEud,
+            "RUN_FIELDDIAG" => Self::RunFieldDiag,
+            "REPLACE_VM" => Self::ReplaceVm,
+            "CONTACT_SUPPORT" => Self::ContactSupport,
+            "CUSTOM" => Self::Custom,
+            "UNKNOWN" => Self::Unknown,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for RecommendedAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for RecommendedAction {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for RecommendedAction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Cow::<'de, str>::deserialize(deserializer)?.as_ref().into())
+    }
+}
+
+impl Resource for Gpu {
+    const GROUP: &'static str = "device.nvidia.com";
+    const VERSION: &'static str = "v1alpha1";
+    const KIND: &'static str = "GPU";
+    const PLURAL: &'static str = "gpus";
+    const MERGE_KEYS: &'static [(&'static str, &'static str)] = &[("/status/conditions", "type")];
+    const SELECTABLE_FIELDS: &'static [&'static str] = &["spec.uuid"];
+
+    type Spec = GpuSpec;
+    type Status = GpuStatus;
+
+    fn from_parts(metadata: ObjectMeta, spec: GpuSpec, status: GpuStatus) -> Self {
+        Self { metadata, spec, status }
+    }
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+
+    fn spec(&self) -> &GpuSpec {
+        &self.spec
+    }
+
+    fn spec_mut(&mut self) -> &mut GpuSpec {
+        &mut self.spec
+    }
+
+    fn status(&self) -> &GpuStatus {
+        &self.status
+    }
+
+    fn status_mut(&mut self) -> &mut GpuStatus {
+        &mut self.status
+    }
+
+    /// Clients in the field use both `GPU-…` and `gpu-…` for one device.
+    fn normalize_name(name: &str) -> Cow<'_, str> {
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        }
+    }
+
+    fn field(&self, path: &str) -> Option<Cow<'_, str>> {
+        (path == "spec.uuid").then_some(Cow::Borrowed(self.spec.uuid.as_str()))
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        &self.status.conditions
+    }
+}
+
+impl Serialize for Gpu {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        object::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Gpu {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        object::deserialize(deserializer)
+    }
+}
+
+/// How GPUs are prepared and validated.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct GpuStrategy;
+
+impl Strategy<Gpu> for GpuStrategy {
+    fn prepare_for_create(&self, context: &WriteContext<'_>, gpu: &mut Gpu) {
+        prepare_status(context, &mut gpu.status, &GpuStatus::default());
+    }
+
+    fn prepare_for_status_update(&self, context: &WriteContext<'_>, gpu: &mut Gpu, old: &Gpu) {
+        prepare_status(context, &mut gpu.status, &old.status);
+    }
+
+    fn validate(&self, _context: &WriteContext<'_>, gpu: &Gpu) -> Vec<FieldViolation> {
+        let mut violations = condition::validate("status.conditions", &gpu.status.conditions);
+        if gpu.spec.uuid.len() > MAX_UUID {
+            violations.push(FieldViolation::new("spec.uuid", format!("must be no more than {MAX_UUID} bytes")));
+        }
+        if gpu.status.recommended_action.as_ref().is_some_and(|action| action.as_str().len() > MAX_ACTION) {
+            let why = format!("must be no more than {MAX_ACTION} bytes");
+            violations.push(FieldViolation::new("status.recommendedAction", why));
+        }
+        violations
+    }
+}
+
+fn prepare_status(context: &WriteContext<'_>, new: &mut GpuStatus, old: &GpuStatus) {
+    condition::settle_transition_times(&mut new.conditions, &old.conditions, context.now.truncated_to_seconds());
+    // Absent and empty are one on the wire, so they are one in the store.
+    if new.recommended_action.as_ref().is_some_and(|action| action.as_str().is_empty()) {
+        new.recommended_action = None;
+    }
+}

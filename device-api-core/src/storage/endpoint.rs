@@ -1,0 +1,7 @@
+//! stub
+/// stub
+#[derive(Debug)]
+pub struct Endpoint;
+/// stub
+#[derive(Debug)]
+pub struct EndpointError;
