@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_core::Stream;
 
 use super::{DeleteParams, GetParams, ListParams, PatchParams, PostParams, WatchParams};
-use crate::Result;
+use crate::{Error, Result};
 use crate::patch::Patch;
 use crate::resource::{ListMeta, ObjectMeta, Resource};
 
@@ -155,4 +155,24 @@ impl Bookmark {
             initial_events_end: metadata.annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true"),
         }
     }
+}
+
+/// The object under the name that a request gives it.
+///
+/// # Errors
+/// [`Error::BadRequest`] when the object has another name of its own.
+pub fn named<R: Resource>(name: &str, object: &R) -> Result<R> {
+    let own = &object.metadata().name;
+    if !own.is_empty() && R::normalize_name(own) != R::normalize_name(name) {
+        let short = |text: &str| text.chars().take(253).collect::<String>();
+        let why = format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            short(own),
+            short(name)
+        );
+        return Err(Error::bad_request("metadata.name", why));
+    }
+    let mut object = object.clone();
+    object.metadata_mut().name = name.to_owned();
+    Ok(object)
 }

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What readers see: the committed state of one resource type, and its recent history.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::watch;
+
+use crate::Error;
+use crate::resource::{Key, Resource};
+use crate::storage::Revision;
+
+/// The committed objects of one type, and the events that led to them.
+#[derive(Debug)]
+pub(super) struct Cache<R> {
+    /// Guards objects and history together, so that a list is one consistent snapshot. A plain
+    /// `RwLock`, since readers only look up or copy `Arc`s and the one writer adds an event; it is
+    /// never held over an await.
+    state: RwLock<State<R>>,
+    /// Rings when there is something to read, and says how far every event was published.
+    doorbell: watch::Sender<Announced>,
+}
+
+#[derive(Debug)]
+struct State<R> {
+    objects: BTreeMap<Key, Stored<R>>,
+    /// Events after `floor`, in the order of their revisions.
+    history: VecDeque<Arc<Event<R>>>,
+    /// Everything up to here was forgotten.
+    floor: Revision,
+    /// The state is that of this revision.
+    revision: Revision,
+}
+
+/// How far a cache has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Announced {
+    /// Every event up to here can be read.
+    pub(super) revision: Revision,
+    /// There will be no more.
+    pub(super) closed: bool,
+}
+
+/// An object as it is stored.
+#[derive(Debug)]
+pub(super) struct Stored<R> {
+    pub(super) object: Arc<R>,
+    pub(super) revision: Revision,
+    /// The size of its JSON.
+    pub(super) bytes: usize,
+}
+
+impl<R> Clone for Stored<R> {
+    fn clone(&self) -> Self {
+        Self { object: Arc::clone(&self.object), revision: self.revision, bytes: self.bytes }
+    }
+}
+
+/// One committed change of one object.
+#[derive(Debug)]
+pub(super) struct Event<R> {
+    pub(super) revision: Revision,
+    pub(super) key: Key,
+    pub(super) previous: Option<Stored<R>>,
+    pub(super) current: Option<Stored<R>>,
+}
+
+/// A consistent state of a cache, sorted by key.
+#[derive(Debug)]
+pub(super) struct CacheSnapshot<R> {
+    pub(super) revision: Revision,
+    pub(super) objects: Vec<(Key, Arc<R>)>,
+}
+
+impl<R: Resource> Cache<R> {
+    /// An empty cache whose history starts after `floor`.
+    pub(super) fn new(floor: Revision) -> Self {
+        let state = State { objects: BTreeMap::new(), history: VecDeque::new(), floor, revision: floor };
+        let announced = Announced { revision: floor, closed: false };
+        Self { state: RwLock::new(state), doorbell: watch::Sender::new(announced) }
+    }
+
+    // The state is whole after every statement, so a panic of another reader spoils nothing.
+    fn read(&self) -> RwLockReadGuard<'_, State<R>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State<R>> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<R>> {
+        self.read().objects.get(key).map(|stored| Arc::clone(&stored.object))
+    }
+
+    pub(super) fn stored(&self, key: &Key) -> Option<Stored<R>> {
+        self.read().objects.get(key).cloned()
+    }
+
+    /// The state now.
+    pub(super) fn snapshot(&self) -> CacheSnapshot<R> {
+        let state = self.read();
+        CacheSnapshot {
+            revision: state.revision,
+            objects: state.objects.iter().map(|(key, stored)| (key.clone(), Arc::clone(&stored.object))).collect(),
+        }
+    }
+
+    /// The state as of a revision that was announced already: the present one, with the history
+    /// walked back.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] when history does not reach back so far.
+    pub(super) fn snapshot_at(&self, revision: Revision) -> Result<CacheSnapshot<R>, Error> {
+        let (mut objects, undone) = {
+            let state = self.read();
+            state.check_floor(revision)?;
+            let objects: BTreeMap<Key, Arc<R>> =
+                state.objects.iter().map(|(key, stored)| (key.clone(), Arc::clone(&stored.object))).collect();
+            let undone: Vec<_> = state.history.iter().skip(state.after(revision)).cloned().collect();
+            (objects, undone)
+        };
+        for event in undone.into_iter().rev() {
+            match &event.previous {
+                Some(stored) => objects.insert(event.key.clone(), Arc::clone(&stored.object)),
+                None => objects.remove(&event.key),
+            };
+        }
+        Ok(CacheSnapshot { revision, objects: objects.into_iter().collect() })
+    }
+
+    /// At most `most` events after a revision; none when all were read.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] when events after it were forgotten.
+    pub(super) fn events_after(&self, revision: Revision, most: usize) -> Result<Vec<Arc<Event<R>>>, Error> {
+        let state = self.read();
+        state.check_floor(revision)?;
+        Ok(state.history.iter().skip(state.after(revision)).take(most).cloned().collect())
+    }
+
+    /// Adds a committed event. Readers see it from now on.
+    pub(super) fn publish(&self, event: Event<R>) {
+        let mut state = self.write();
+        match &event.current {
+            Some(stored) => state.objects.insert(event.key.clone(), stored.clone()),
+            None => state.objects.remove(&event.key),
+        };
+        state.revision = event.revision;
+        state.history.push_back(Arc::new(event));
+    }
+
+    /// Says that every event up to `revision` was published, here or in another cache, and forgets
+    /// history up to `floor`.
+    pub(super) fn announce(&self, revision: Revision, floor: Revision) {
+        let forgotten: Vec<_> = {
+            let mut state = self.write();
+            state.revision = state.revision.max(revision);
+            state.floor = state.floor.max(floor);
+            let end = state.after(floor);
+            state.history.drain(..end).collect()
+        };
+        self.doorbell.send_if_modified(|announced| {
+            let news = announced.revision < revision;
+            announced.revision = announced.revision.max(revision);
+            news
+        });
+        // Dropped here, outside the lock: freeing thousands of objects takes a while.
+        drop(forgotten);
+    }
+
+    /// Says that there will be no more events.
+    pub(super) fn close(&self) {
+        self.doorbell.send_modify(|announced| announced.closed = true);
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Announced> {
+        self.doorbell.subscribe()
+    }
+
+    pub(super) fn floor(&self) -> Revision {
+        self.read().floor
+    }
+}
+
+impl<R> State<R> {
+    /// The index of the first event after a revision.
+    fn after(&self, revision: Revision) -> usize {
+        self.history.partition_point(|event| event.revision <= revision)
+    }
+
+    fn check_floor(&self, revision: Revision) -> Result<(), Error> {
+        if revision < self.floor {
+            return Err(Error::Expired { requested: revision.0, oldest: self.floor.0 });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The ledger: the handle to the one task through which every write goes.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::books::Books;
+use super::cache::Cache;
+use super::options::LedgerOptions;
+use super::owner::Owner;
+use super::stage::Stage;
+use super::{Registry, Strategy};
+use crate::Error;
+use crate::error::Cause;
+use crate::resource::Resource;
+use crate::storage::{Revision, Storage, StorageError};
+
+/// How many writes wait at most; a further one waits for a place. It is also the largest batch that
+/// is committed at once.
+pub(super) const QUEUE: usize = 256;
+
+/// One store and the one task that owns it. Cheap to clone.
+///
+/// Every registry of the store takes its revisions from here. When the last handle is dropped the
+/// store is closed; [`Self::close`] does it in an orderly way.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use device_api_core::registry::{Ledger, LedgerOptions};
+/// use device_api_core::storage::{Record, Revision, Snapshot, Storage, StorageError};
+/// use device_api_core::resource::GpuStrategy;
+///
+/// /// A journal that forgets everything: `device-api-store-memory` has one that does not.
+/// #[derive(Debug, Default)]
+/// struct Nowhere(Snapshot);
+///
+/// #[async_trait::async_trait]
+/// impl Storage for Nowhere {
+///     async fn load(&mut self) -> Result<Snapshot, StorageError> { Ok(self.0.clone()) }
+///     async fn commit(&mut self, _: &[Record]) -> Result<(), StorageError> { Ok(()) }
+///     async fn compact(&mut self, _: Revision) -> Result<(), StorageError> { Ok(()) }
+///     async fn close(self: Box<Self>) -> Result<(), StorageError> { Ok(()) }
+/// }
+///
+/// let ledger = Ledger::open(Box::new(Nowhere::default()), LedgerOptions::default()).await?;
+/// let gpus = ledger.registry(GpuStrategy::default()).await?;
+/// assert!(gpus.list(&Default::default()).await?.items.is_empty());
+/// ledger.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: mpsc::Sender<Message>,
+    state: watch::Receiver<LedgerState>,
+    options: LedgerOptions,
+}
+
+/// Whether a ledger takes writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LedgerState {
+    /// It does.
+    Open,
+    /// The store failed so that nobody knows what it holds: the ledger loads it again, and takes
+    /// writes when that has succeeded. Reads and watches go on.
+    Recovering,
+    /// It is closed. Reads go on; watches have ended.
+    Closed,
+}
+
+/// What the task is asked to do.
+pub(super) enum Message {
+    /// A write.
+    Write(Work),
+    /// A look into the books, between writes.
+    Consult(Box<dyn FnOnce(&mut Books) + Send>),
+    /// Apply the bounds of history now.
+    Trim(oneshot::Sender<()>),
+    /// Commit what is queued, end the watches, close the store.
+    Close(oneshot::Sender<Result<(), StorageError>>),
+}
+
+/// One write: staged in the task, it returns who is to be told what became of it.
+pub(super) type Work = Box<dyn FnOnce(&mut Stage) -> Answer + Send>;
+
+/// Tells a writer whether the batch was committed.
+pub(super) type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("state", &*self.shared.state.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Loads a store and starts the task that owns it.
+    ///
+    /// Must be called within a tokio runtime, which runs the task.
+    ///
+    /// # Errors
+    /// When the store cannot be loaded, or what it holds has gaps.
+    pub async fn open(storage: Box<dyn Storage>, options: LedgerOptions) -> Result<Self, StorageError> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (state_sender, state) = watch::channel(LedgerState::Open);
+        let owner = Owner::open(storage, options.clone(), jobs, state_sender).await?;
+        tokio::spawn(owner.run());
+        Ok(Self { shared: Arc::new(Shared { queue, state, options }) })
+    }
+
+    /// The registry of one resource type, with what the store holds of it. Once for each type: clone
+    /// the registry to have more handles.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the type has a registry already or a stored object does not fit the
+    /// type, [`Error::Unavailable`] when the ledger is closed.
+    pub async fn registry<R: Resource>(&self, strategy: impl Strategy<R>) -> Result<Registry<R>, Error> {
+        let cache: Arc<Cache<R>> = self.consult(Books::attach::<R>).await??;
+        Ok(Registry::new(self.clone(), cache, Arc::new(strategy)))
+    }
+
+    /// The last committed revision.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the ledger is closed.
+    pub async fn revision(&self) -> Result<Revision, Error> {
+        self.consult(|books| books.revision).await
+    }
+
+    /// Whether the ledger takes writes, and when that changes.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<LedgerState> {
+        self.shared.state.clone()
+    }
+
+    /// Forgets what history has no room for now; the ledger does so itself at each write, and every
+    /// second.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the ledger is closed.
+    pub async fn trim(&self) -> Result<(), Error> {
+        let (done, wait) = oneshot::channel();
+        self.send(Message::Trim(done)).await?;
+        wait.await.map_err(|_| closed())
+    }
+
+    /// Takes no more writes, commits what is queued, ends the watches after they have sent what was
+    /// committed, and closes the store. Reads go on. A second call does nothing.
+    ///
+    /// # Errors
+    /// When closing the store fails; nothing that was committed is lost.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        let (done, wait) = oneshot::channel();
+        if self.send(Message::Close(done)).await.is_err() {
+            return Ok(());
+        }
+        wait.await.unwrap_or(Ok(()))
+    }
+
+    pub(super) fn options(&self) -> &LedgerOptions {
+        &self.shared.options
+    }
+
+    /// Runs a write in the task and waits for what became of it. Once it is queued, dropping the
+    /// future does not stop it.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Stage) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if *self.shared.state.borrow() == LedgerState::Recovering {
+            return Err(Error::Unavailable {
+                why: "the store failed and is being loaded again".to_owned(),
+                retry_after: Some(std::time::Duration::from_secs(1)),
+                cause: Cause::unknown(),
+            });
+        }
+        let (reply, wait) = oneshot::channel();
+        let work: Work = Box::new(move |stage| {
+            let result = work(stage);
+            Box::new(move |committed| {
+                // A writer that has hung up is no reason not to have written.
+                let _ = reply.send(committed.and(result));
+            })
+        });
+        let limit = self.shared.options.write_timeout;
+        let answered = tokio::time::timeout(limit, async {
+            self.send(Message::Write(work)).await?;
+            // The task drops the reply of a write whose closure panicked.
+            wait.await.unwrap_or_else(|_| Err(Error::internal("the write failed in the server and was not stored")))
+        });
+        answered.await.unwrap_or_else(|elapsed| {
+            Err(Error::Unavailable {
+                why: format!("the store did not answer within {limit:?}: the write may still happen"),
+                retry_after: Some(std::time::Duration::from_secs(1)),
+                cause: Cause::of(elapsed),
+            })
+        })
+    }
+
+    async fn consult<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Books) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, wait) = oneshot::channel();
+        let look = move |books: &mut Books| {
+            let _ = reply.send(look(books));
+        };
+        self.send(Message::Consult(Box::new(look))).await?;
+        wait.await.map_err(|_| closed())
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Error> {
+        self.shared.queue.send(message).await.map_err(|_| closed())
+    }
+}
+
+fn closed() -> Error {
+    Error::Unavailable {
+        why: "it is shutting down".to_owned(),
+        retry_after: Some(std::time::Duration::from_secs(1)),
+        cause: Cause::unknown(),
+    }
+}
+
+/// The text of a panic, for the log.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}

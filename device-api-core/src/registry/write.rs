@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One write, as it runs in the ledger's task. The order is Kubernetes': system fields, prepare, check
+//! for no change, validate, store.
+
+use std::sync::Arc;
+
+use super::cache::{Cache, Stored};
+use super::stage::{Decision, Stage};
+use super::{Part, Preconditions, Strategy, WriteContext, validate};
+use crate::error::FieldViolation;
+use crate::resource::{Key, ObjectMeta, Resource};
+use crate::{Error, Result};
+
+/// Who writes which part of which object.
+pub(super) struct Write<R> {
+    pub(super) cache: Arc<Cache<R>>,
+    pub(super) strategy: Arc<dyn Strategy<R>>,
+    pub(super) part: Part,
+    pub(super) key: Key,
+    pub(super) actor: String,
+    pub(super) dry_run: bool,
+}
+
+/// How a writer may treat the fields that never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// It sent the whole object: a field that it left empty is not meant.
+    UnlessEmpty,
+    /// It changed the present object: a field that is empty now was emptied.
+    Strict,
+}
+
+/// The precondition that a resource version in an object stands for.
+pub(super) fn unless_empty(resource_version: &str) -> Preconditions {
+    let version = (!resource_version.is_empty()).then(|| resource_version.to_owned());
+    Preconditions { uid: None, resource_version: version }
+}
+
+impl<R: Resource> Write<R> {
+    pub(super) fn create(self, stage: &mut Stage, mut object: R) -> Result<Arc<R>> {
+        if !object.metadata().resource_version.is_empty() {
+            let why = "resourceVersion should not be set on objects to be created";
+            return Err(Error::bad_request("metadata.resourceVersion", why));
+        }
+        if stage.current(&self.cache, &self.key).is_some() {
+            return Err(Error::already_exists::<R>(self.key.name()));
+        }
+        let now = stage.now();
+        let sent = std::mem::take(object.metadata_mut());
+        *object.metadata_mut() = ObjectMeta {
+            name: self.key.name().to_owned(),
+            namespace: self.key.namespace().to_owned(),
+            uid: uuid::Uuid::new_v4().to_string(),
+            resource_version: String::new(),
+            generation: 1,
+            creation_timestamp: Some(now.truncated_to_seconds()),
+            labels: sent.labels,
+            annotations: sent.annotations,
+        };
+        let context = WriteContext { actor: &self.actor, now, part: self.part };
+        self.strategy.prepare_for_create(&context, &mut object);
+        let mut violations = validate::metadata(object.metadata());
+        violations.extend(self.strategy.validate(&context, &object));
+        self.store(stage, object, violations)
+    }
+
+    pub(super) fn modify(
+        self,
+        stage: &mut Stage,
+        when: &Preconditions,
+        identity: Identity,
+        change: impl FnOnce(&mut R) -> Result<()>,
+    ) -> Result<Arc<R>> {
+        let old = self.found(stage)?.object;
+        check(&*old, when)?;
+        let mut wanted = R::clone(&old);
+        change(&mut wanted)?;
+        let version = &wanted.metadata().resource_version;
+        if !version.is_empty() && *version != old.metadata().resource_version {
+            return Err(Error::modified::<R>(self.key.name()));
+        }
+        check_identity(&*old, &wanted, identity)?;
+
+        let context = WriteContext { actor: &self.actor, now: stage.now(), part: self.part };
+        let mut new = R::clone(&old);
+        match self.part {
+            Part::Main => {
+                let sent = std::mem::take(wanted.metadata_mut());
+                new.metadata_mut().labels = sent.labels;
+                new.metadata_mut().annotations = sent.annotations;
+                *new.spec_mut() = std::mem::take(wanted.spec_mut());
+                self.strategy.prepare_for_update(&context, &mut new, &old);
+            }
+            Part::Status => {
+                *new.status_mut() = std::mem::take(wanted.status_mut());
+                self.strategy.prepare_for_status_update(&context, &mut new, &old);
+            }
+        }
+        if new.spec() != old.spec() {
+            new.metadata_mut().generation += 1;
+        }
+        if new == *old {
+            return Ok(old);
+        }
+        let mut violations = validate::metadata(new.metadata());
+        violations.extend(self.strategy.validate(&context, &new));
+        violations.extend(self.strategy.validate_update(&context, &new, &old));
+        self.store(stage, new, violations)
+    }
+
+    pub(super) fn delete(self, stage: &mut Stage, when: &Preconditions) -> Result<Arc<R>> {
+        let old = self.found(stage)?.object;
+        check(&*old, when)?;
+        if self.dry_run {
+            return Ok(old);
+        }
+        stage.write(&self.cache, &self.key, self.actor, Decision::Delete)
+    }
+
+    fn found(&self, stage: &Stage) -> Result<Stored<R>> {
+        stage.current(&self.cache, &self.key).ok_or_else(|| Error::not_found::<R>(self.key.name()))
+    }
+
+    fn store(self, stage: &mut Stage, object: R, violations: Vec<FieldViolation>) -> Result<Arc<R>> {
+        if !violations.is_empty() {
+            return Err(Error::invalid::<R>(self.key.name(), violations));
+        }
+        if self.dry_run {
+            stage.encode(&self.key, &object)?;
+            return Ok(Arc::new(object));
+        }
+        stage.write(&self.cache, &self.key, self.actor, Decision::Put(object))
+    }
+}
+
+/// Checks preconditions.
+fn check<R: Resource>(object: &R, when: &Preconditions) -> Result<()> {
+    let metadata = object.metadata();
+    if let Some(uid) = when.uid.as_ref().filter(|uid| **uid != metadata.uid) {
+        return Err(Error::precondition::<R>(&metadata.name, "UID", uid, &metadata.uid));
+    }
+    if when.resource_version.as_ref().is_some_and(|version| *version != metadata.resource_version) {
+        return Err(Error::modified::<R>(&metadata.name));
+    }
+    Ok(())
+}
+
+/// Checks that what never changes did not.
+fn check_identity<R: Resource>(old: &R, new: &R, identity: Identity) -> Result<()> {
+    let (old, new) = (old.metadata(), new.metadata());
+    let time = |metadata: &ObjectMeta| metadata.creation_timestamp.map(|at| at.to_string()).unwrap_or_default();
+    let name = R::normalize_name(&new.name);
+    let mut violations = Vec::new();
+    for (field, old, new) in [
+        ("metadata.name", old.name.as_str(), &*name),
+        ("metadata.namespace", &old.namespace, &new.namespace),
+        ("metadata.uid", &old.uid, &new.uid),
+        ("metadata.creationTimestamp", &time(old), &time(new)),
+    ] {
+        let left_out = identity == Identity::UnlessEmpty && new.is_empty();
+        if old != new && !left_out {
+            let new: String = new.chars().take(253).collect();
+            violations.push(FieldViolation::new(field, format!("Invalid value: {new:?}: field is immutable")));
+        }
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::invalid::<R>(&old.name, violations)) }
+}
