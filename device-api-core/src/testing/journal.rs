@@ -30,7 +30,7 @@ async fn a_new_store_is_empty(site: Arc<dyn Site>) {
 async fn load_returns_what_was_committed_in_order(site: Arc<dyn Site>) {
     let mut storage = open(&site).await;
     let records =
-        [put(1, 0, "b", "1"), put(2, 0, "a", "2"), put(3, 1, "b", "3"), delete(4, 2, "a"), put(5, 4, "a", "5")];
+        [put(1, 0, "b", "1"), put(2, 0, "a", "2"), put(3, 1, "b", "3"), delete(4, 2, "a"), put(5, 0, "a", "5")];
     storage.commit(&records[..1]).await.unwrap();
     storage.commit(&records[1..4]).await.unwrap();
     assert_eq!(storage.load().await.unwrap(), snapshot(4, 0, &records[..4]));
