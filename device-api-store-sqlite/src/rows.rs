@@ -181,3 +181,53 @@ fn checksum(record: &Record) -> u32 {
     }
     crc.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(bytes: usize) -> Record {
+        Record {
+            revision: Revision(7),
+            previous: Revision(6),
+            at: Timestamp::from_unix(1, 2).unwrap(),
+            actor: "ab".to_owned(),
+            resource: "c".to_owned(),
+            key: RecordKey { namespace: "d".to_owned(), name: "e".to_owned() },
+            change: Change::Put(vec![0; bytes]),
+        }
+    }
+
+    #[test]
+    fn every_field_counts_in_the_checksum() {
+        let base = record(4);
+        let changes: [fn(&mut Record); 10] = [
+            |record| record.revision = Revision(8),
+            |record| record.previous = Revision(5),
+            |record| record.at = Timestamp::from_unix(2, 2).unwrap(),
+            |record| record.at = Timestamp::from_unix(1, 3).unwrap(),
+            |record| record.actor = "a".to_owned(),
+            |record| (record.actor, record.resource) = ("a".to_owned(), "bc".to_owned()),
+            |record| record.key.namespace = "e".to_owned(),
+            |record| record.key.name = "d".to_owned(),
+            |record| record.change = Change::Put(vec![0, 0, 0]),
+            |record| record.change = Change::Delete,
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            let mut changed = base.clone();
+            change(&mut changed);
+            assert_ne!(checksum(&changed), checksum(&base), "change {index}");
+        }
+        assert_ne!(checksum(&record(0)), checksum(&Record { change: Change::Delete, ..record(0) }));
+    }
+
+    #[test]
+    fn chunks_hold_every_record_once_and_keep_their_limits() {
+        for (records, bytes, first) in [(0, 0, 0), (1, 10 << 20, 1), (300, 1, CHUNK_ROWS), (9, 1 << 20, 4)] {
+            let records = vec![record(bytes); records];
+            let lengths: Vec<_> = chunks(&records).map(<[Record]>::len).collect();
+            assert_eq!(lengths.iter().sum::<usize>(), records.len());
+            assert_eq!(lengths.first().copied().unwrap_or_default(), first);
+        }
+    }
+}

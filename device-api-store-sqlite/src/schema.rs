@@ -53,10 +53,10 @@ pub(crate) enum Found {
 /// Makes the folder where there is none, and follows links, so that one database has one lock.
 pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
     let error = |source| Error::File { doing: "prepare the folder of", path: path.to_owned(), source };
-    if let Ok(existing) = path.canonicalize() {
-        return Ok(existing);
-    }
     let not_a_file = || error(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+    if let Ok(existing) = path.canonicalize() {
+        return if existing.is_dir() { Err(not_a_file()) } else { Ok(existing) };
+    }
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(not_a_file()) };
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(error)?;
     Ok(folder.canonicalize().map_err(error)?.join(name))

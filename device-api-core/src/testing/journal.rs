@@ -180,6 +180,10 @@ async fn a_dropped_commit_happened_or_did_not(site: Arc<dyn Site>) {
         let first = known.len() as u64 + 1;
         let batch: Vec<_> = (first..first + 300).map(|revision| put(revision, 0, &revision.to_string(), "x")).collect();
         poll_at_most(polls, storage.commit(&batch)).await;
+        if polls % 2 == 1 {
+            drop(storage);
+            storage = open(&site).await;
+        }
         let found = storage.load().await.unwrap().records;
         let more = [known.clone(), batch].concat();
         assert!(
