@@ -10,7 +10,7 @@ mod error;
 
 use std::fmt;
 
-pub use self::endpoint::{Endpoint, EndpointError};
+pub use self::endpoint::{Endpoint, EndpointError, EndpointOptions};
 pub use self::error::{StorageError, StorageErrorKind};
 use crate::resource::{Key, Timestamp};
 

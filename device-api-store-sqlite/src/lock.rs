@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The lock file beside the database: one owner at a time, and who it is.
+//!
+//! It is a file of its own, because closing any descriptor of the database drops the locks that
+//! SQLite holds on it in this process (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use device_api_core::resource::Timestamp;
+
+use crate::error::{Error, Result};
+
+/// How long to wait for an owner that is just ending: one that was dropped, not closed, is still
+/// finishing its last call on SQLite's thread.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The lock, held while this lives. The file stays, since removing it would let two owners lock two
+/// files of one name.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a database.
+    pub(crate) async fn take(database: &Path) -> Result<Self> {
+        let path = with_suffix(database, ".lock");
+        let file = |source| Error::File { doing: "lock", path: path.clone(), source };
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(file)?;
+        let tries = PATIENCE.as_millis() / PAUSE.as_millis();
+        for _ in 0..tries {
+            match lock.try_lock() {
+                Ok(()) => {
+                    let owner = format!("{} {}\n", std::process::id(), Timestamp::now().truncated_to_seconds());
+                    lock.set_len(0).and_then(|()| lock.rewind()).map_err(file)?;
+                    lock.write_all(owner.as_bytes()).map_err(file)?;
+                    return Ok(Self { _file: lock });
+                }
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
+                Err(TryLockError::Error(source)) => return Err(file(source)),
+            }
+        }
+        Err(Error::Locked { path: database.to_owned(), owner: owner(&mut lock) })
+    }
+}
+
+/// The path with something appended to the file's name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Who wrote the lock file, in words. Its text is only shown, never decided on.
+fn owner(lock: &mut File) -> String {
+    let mut text = String::new();
+    let read = lock.rewind().and_then(|()| lock.take(128).read_to_string(&mut text));
+    let mut words = text.split_whitespace();
+    let (Ok(_), Some(Ok(pid)), since) = (read, words.next().map(str::parse::<u32>), words.next()) else {
+        return "another process".to_owned();
+    };
+    let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let program = if program.is_empty() { String::new() } else { format!(" ({})", program.trim_end()) };
+    let since = since.map(|since| format!(", since {since}")).unwrap_or_default();
+    format!("process {pid}{program}{since}")
+}
