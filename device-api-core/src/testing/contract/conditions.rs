@@ -6,7 +6,7 @@ use crate::registry::{PostParams, Verbs};
 use crate::resource::{Condition, Gpu, Timestamp, condition};
 use crate::testing::expect::refused_field;
 use crate::testing::given::{
-    condition as any, condition_since, create, get, gpu, merge, patch_status, replace_status, second, strategic,
+    condition as any, condition_since, create, get, gpu, json, merge, patch_status, replace_status, second, strategic,
     version, with_conditions,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
 }
 
 /// The condition that most cases write.
-pub(super) fn ready(status: &str) -> Condition {
+pub(crate) fn ready(status: &str) -> Condition {
     any("Ready", status)
 }
 
@@ -128,7 +128,7 @@ async fn rule_2_7_a_changed_status_gets_a_new_transition_time_by_patch_too(api: 
     assert!(since(&stored) > old, "a strategic patch that sent no time leaves the old one: {:?}", since(&stored));
     let change = serde_json::json!([{"op": "replace", "path": "/status/conditions/0/status", "value": "Unknown"}]);
     create(&api, &with_conditions(&gpu("y"), [condition_since("Ready", "True", old)])).await;
-    let stored = patch_status(&api, "y", crate::testing::given::json(change)).await;
+    let stored = patch_status(&api, "y", json(change)).await;
     assert!(since(&stored) > old, "a JSON patch that sent no time leaves the old one: {:?}", since(&stored));
 }
 

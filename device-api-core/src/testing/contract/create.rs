@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rule 2.3: create.
 
+use super::conditions::ready;
 use super::{ContractCase, World, list};
 use crate::error::Reason;
 use crate::registry::{PostParams, Verbs};
@@ -83,7 +84,7 @@ async fn rule_2_3_create_of_an_existing_name_is_already_exists_and_changes_nothi
 }
 
 async fn rule_2_3_create_after_delete_makes_a_new_object(api: impl Verbs<Gpu>) {
-    let first = create(&api, &with_conditions(&gpu("x"), [super::conditions::ready("True")])).await;
+    let first = create(&api, &with_conditions(&gpu("x"), [ready("True")])).await;
     delete(&api, "x").await;
     let second = create(&api, &gpu("x")).await;
     assert_ne!(second.metadata.uid, first.metadata.uid, "the uid tells the two apart");

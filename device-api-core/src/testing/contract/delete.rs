@@ -5,7 +5,7 @@ use super::{ContractCase, World, list};
 use crate::error::Reason;
 use crate::registry::{DeleteParams, Verbs, WatchParams};
 use crate::resource::Gpu;
-use crate::testing::expect::{Events, refused};
+use crate::testing::expect::{Events, names, refused};
 use crate::testing::given::{create, delete, get, gpu, labelled, latest, replace, version, with_uuid};
 
 pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
@@ -26,7 +26,7 @@ async fn rule_2_8_a_deleted_object_is_gone_from_every_read(api: impl Verbs<Gpu>)
     delete(&api, "x").await;
     refused(api.get("x").await, Reason::NotFound, "get of a deleted object");
     let list = api.list(&Default::default()).await.expect("a list");
-    assert_eq!(crate::testing::expect::names(&list.items), ["y"]);
+    assert_eq!(names(&list.items), ["y"]);
 }
 
 async fn rule_2_8_delete_of_a_name_that_does_not_exist_is_not_found(api: impl Verbs<Gpu>) {

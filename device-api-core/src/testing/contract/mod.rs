@@ -25,11 +25,11 @@ mod versions;
 mod watch_selectors;
 mod watches;
 
-use std::fmt;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::future::Future;
 use std::pin::Pin;
 
+pub(crate) use self::conditions::ready;
 use crate::registry::Verbs;
 use crate::resource::Gpu;
 
@@ -53,6 +53,10 @@ pub struct ContractCase<W: World> {
 }
 
 impl<W: World> ContractCase<W> {
+    pub(crate) const fn new(name: &'static str, run: fn(W::Api) -> CaseRun) -> Self {
+        Self { name, run }
+    }
+
     /// Runs the case in a world that nothing else uses, before or after.
     ///
     /// # Panics
@@ -71,13 +75,13 @@ impl<W: World> Debug for ContractCase<W> {
 /// Names the cases of a module. A case that is left out is dead code, which the build refuses.
 macro_rules! list {
     ($($case:ident),+ $(,)?) => {
-        vec![$(crate::testing::contract::ContractCase {
-            name: stringify!($case),
-            run: |api| Box::pin($case(api)),
-        }),+]
+        vec![$(crate::testing::contract::ContractCase::new(
+            stringify!($case),
+            |api| Box::pin($case(api)),
+        )),+]
     };
 }
-use list;
+pub(crate) use list;
 
 /// Every case of the contract that can be seen through the verbs.
 #[must_use]
@@ -99,6 +103,7 @@ pub fn cases<W: World>() -> Vec<ContractCase<W>> {
         watches::cases(),
         watch_selectors::cases(),
         initial_events::cases(),
+        super::linearizability::contract_cases(),
         errors::cases(),
     ]
     .into_iter()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rules 2.1 and 2.2: names, namespaces, labels, annotations and the uuid.
 
+use super::conditions::ready;
 use super::{ContractCase, World, list};
 use crate::error::Reason;
 use crate::registry::{ListParams, PostParams, Verbs, WatchParams};
@@ -202,7 +203,7 @@ async fn rule_2_1_a_name_is_taken_without_regard_to_case_by_every_verb(api: impl
     object.metadata.name = "GPU-0a1b".to_owned();
     let replaced = api.replace("gpu-0A1B", &post, &object).await.expect("an update in another case");
     assert_eq!((replaced.metadata.name.as_str(), replaced.spec.uuid.as_str()), ("gpu-0a1b", "changed"));
-    let object = with_conditions(&object, [super::conditions::ready("True")]);
+    let object = with_conditions(&object, [ready("True")]);
     let replaced = api.replace_status("GPU-0A1B", &post, &object).await.expect("a status update in another case");
     assert_eq!(replaced.status.conditions.len(), 1);
     let change = merge(serde_json::json!({"metadata": {"name": "GPU-0A1B", "labels": {"a": "b"}}}));

@@ -60,7 +60,8 @@ async fn rule_3_4_an_empty_list_has_the_latest_version(api: impl Verbs<Gpu>) {
 }
 
 async fn rule_3_4_a_list_is_sorted_by_namespace_then_name(api: impl Verbs<Gpu>) {
-    for (namespace, name) in [("b", "a"), ("a", "b"), ("a-a", "a"), ("a", "a-b"), ("a", "a"), ("a", "a.b"), ("a", "10")] {
+    for (namespace, name) in [("b", "a"), ("a", "b"), ("a-a", "a"), ("a", "a-b"), ("a", "a"), ("a", "a.b"), ("a", "10")]
+    {
         create(&api.namespaced(namespace), &gpu_in(namespace, name)).await;
     }
     let list = list_with(&api, &ListParams::default()).await;
@@ -94,6 +95,7 @@ async fn rule_3_4_a_list_is_one_consistent_snapshot(api: impl Verbs<Gpu>) {
         assert!((0..=1).contains(&(round(0) - round(1))), "x and y are of one moment: {list:?}");
         let newest = list.items.iter().map(|x| number(&x.metadata.resource_version)).max();
         assert_eq!(newest, Some(number(&list.metadata.resource_version)), "every write changes one of the two");
+        tokio::task::yield_now().await;
     }
     writing.await.expect("the writer does not fail");
 }
@@ -147,7 +149,10 @@ async fn rule_3_4_pages_of_an_exact_list_are_of_that_version(api: impl Verbs<Gpu
 async fn rule_3_4_pages_work_with_selectors_and_namespaces(api: impl Verbs<Gpu>) {
     five(&api).await;
     for name in ["a", "z"] {
-        let object = Gpu { metadata: ObjectMeta { namespace: "other".into(), ..labelled(name, "odd", "yes").metadata }, ..gpu(name) };
+        let object = Gpu {
+            metadata: ObjectMeta { namespace: "other".into(), ..labelled(name, "odd", "yes").metadata },
+            ..gpu(name)
+        };
         create(&api.namespaced("other"), &object).await;
     }
     let pages_of = |api, params| async move {

@@ -13,7 +13,8 @@ use crate::registry::{PostParams, Verbs};
 use crate::resource::Gpu;
 use crate::testing::expect::{refused_as_invalid, within};
 use crate::testing::given::{
-    create, get, gpu, json, labelled, latest, merge, raw, try_patch, try_patch_status, version, with_conditions,
+    create, get, gpu, json, labelled, latest, merge, raw, strategic, try_patch, try_patch_status, version,
+    with_conditions,
 };
 use crate::{Error, Result};
 
@@ -65,7 +66,9 @@ async fn rule_2_9_a_patch_that_does_not_parse_is_unprocessable_content(api: impl
             unprocessable(try_patch_status(&api, "x", raw(patch_type, bytes)).await, &what);
         }
     }
-    for text in ["{}", "[1]", "[{}]", "[{\"op\":\"add\"}]", "[{\"op\":\"add\",\"path\":\"no-slash\",\"value\":1}]", "null"] {
+    for text in
+        ["{}", "[1]", "[{}]", "[{\"op\":\"add\"}]", "[{\"op\":\"add\",\"path\":\"no-slash\",\"value\":1}]", "null"]
+    {
         unprocessable(try_patch(&api, "x", raw(PatchType::Json, text)).await, &format!("a JSON patch {text}"));
     }
     nothing_happened(&api, &created).await;
@@ -80,6 +83,7 @@ async fn rule_2_9_a_patch_that_does_not_fit_the_type_is_unprocessable_content(ap
         value!({"metadata": {"labels": {"a": 1}}}),
         value!({"metadata": {"labels": ["a"]}}),
         value!({"metadata": 1}),
+        value!({"metadata": []}),
         value!([]),
         value!("text"),
         value!(1),
@@ -90,7 +94,9 @@ async fn rule_2_9_a_patch_that_does_not_fit_the_type_is_unprocessable_content(ap
         }
     }
     for change in [
+        value!({"status": []}),
         value!({"status": {"conditions": "text"}}),
+        value!({"status": {"conditions": [["Ready", "True"]]}}),
         value!({"status": {"conditions": [{"type": "Ready", "status": 1}]}}),
         value!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "yesterday"}]}}),
         value!({"status": {"recommendedAction": []}}),
@@ -186,7 +192,7 @@ async fn rule_2_9_a_patch_nests_32_levels_at_most(api: impl Verbs<Gpu>) {
 }
 
 fn strategic_spec(spec: Value) -> Patch {
-    crate::testing::given::strategic(value!({"spec": spec}))
+    strategic(value!({"spec": spec}))
 }
 
 async fn rule_2_9_a_patch_nested_without_end_is_refused(api: impl Verbs<Gpu>) {
@@ -229,7 +235,7 @@ async fn rule_2_9_many_small_patches_cannot_grow_an_object_past_its_limit(api: i
     let mut refusal = None;
     for index in 0..64 {
         let own = value!([{"type": format!("Type{index}"), "status": "True", "message": message}]);
-        let change = crate::testing::given::strategic(value!({"status": {"conditions": own}}));
+        let change = strategic(value!({"status": {"conditions": own}}));
         if let Err(error) = api.patch_status("x", &PostParams::default(), &change).await {
             refusal = Some(error);
             break;

@@ -10,8 +10,8 @@ use crate::registry::{PostParams, Verbs, WatchParams};
 use crate::resource::Gpu;
 use crate::testing::expect::{Events, refused, refused_as_invalid};
 use crate::testing::given::{
-    create, get, gpu, json, labelled, latest, merge, patch, patch_status, replace, strategic, version,
-    with_conditions, with_uuid,
+    create, get, gpu, json, labelled, latest, merge, patch, patch_status, replace, strategic, version, with_conditions,
+    with_uuid,
 };
 
 pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {

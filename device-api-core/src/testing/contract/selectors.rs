@@ -9,12 +9,13 @@ use crate::error::Reason;
 use crate::registry::{ListParams, Verbs};
 use crate::resource::Gpu;
 use crate::testing::expect::{names, refused};
-use crate::testing::given::{create, gpu, gpu_in, with_conditions, with_uuid};
+use crate::testing::given::{create, gpu, gpu_in, labelled, with_conditions, with_uuid};
 
 pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
     list![
         rule_3_5_label_selectors_have_kubernetes_whole_grammar,
         rule_3_5_a_label_selector_that_does_not_parse_is_refused_with_the_position,
+        rule_3_5_a_hostile_selector_is_refused_in_few_words,
         rule_3_5_field_selectors_select_by_name_namespace_uuid_and_condition,
         rule_3_5_a_field_selector_that_does_not_parse_is_refused,
         rule_3_5_label_and_field_selectors_hold_together,
@@ -49,9 +50,31 @@ const LABELS: &[(&str, &[&str])] = &[
 ];
 
 const BAD_LABELS: &[&str] = &[
-    ",", "zone,", ",zone", "zone,,zone", "=left", "zone=left=right", "zone in", "zone in left", "zone in (left",
-    "zone in left)", "zone in ()x", "zone notin", "!", "!zone=left", "zone left", "zone=left right", "zone=-left",
-    "-zone", "a/b/c", "zone===left", "zone=!left", "zone in (le ft)", "(zone)", "zone=ä", "zone=left;zone=right",
+    ",",
+    "zone,",
+    ",zone",
+    "zone,,zone",
+    "=left",
+    "zone=left=right",
+    "zone in",
+    "zone in left",
+    "zone in (left",
+    "zone in left)",
+    "zone in ()x",
+    "zone notin",
+    "!",
+    "!zone=left",
+    "zone left",
+    "zone=left right",
+    "zone=-left",
+    "-zone",
+    "a/b/c",
+    "zone===left",
+    "zone=!left",
+    "zone in (le ft)",
+    "(zone)",
+    "zone=ä",
+    "zone=left;zone=right",
 ];
 
 async fn rule_3_5_label_selectors_have_kubernetes_whole_grammar(api: impl Verbs<Gpu>) {
@@ -73,14 +96,32 @@ async fn rule_3_5_label_selectors_have_kubernetes_whole_grammar(api: impl Verbs<
 }
 
 async fn rule_3_5_a_label_selector_that_does_not_parse_is_refused_with_the_position(api: impl Verbs<Gpu>) {
-    let hostile = ["(".repeat(10_000), "!".repeat(10_000), format!("zone in ({}", "a,".repeat(10_000)), "\0".to_owned()];
-    for selector in BAD_LABELS.iter().copied().chain(hostile.iter().map(String::as_str)) {
-        let shown: String = selector.chars().take(40).collect();
+    for selector in BAD_LABELS.iter().copied().chain(["\0"]) {
         let outcome = api.list(&ListParams::default().labels(selector)).await;
-        let error = refused(outcome, Reason::BadRequest, &format!("the label selector {shown:?}"));
+        let error = refused(outcome, Reason::BadRequest, &format!("the label selector {selector:?}"));
         let message = error.to_string();
-        assert!(message.contains(|c: char| c.is_ascii_digit()), "{shown:?}: the message has the position: {message}");
-        assert!(message.len() < 2_000, "{shown:?}: the message is bounded");
+        assert!(
+            message.contains(|c: char| c.is_ascii_digit()),
+            "{selector:?}: the message has the position: {message}"
+        );
+    }
+}
+
+async fn rule_3_5_a_hostile_selector_is_refused_in_few_words(api: impl Verbs<Gpu>) {
+    create(&api, &gpu("a")).await;
+    for selector in [
+        "(".repeat(10_000),
+        "!".repeat(10_000),
+        format!("zone in ({}", "a,".repeat(10_000)),
+        "zone=a,".repeat(100_000),
+        "[".repeat(10_000),
+    ] {
+        let start: String = selector.chars().take(20).collect();
+        for params in [ListParams::default().labels(&selector), ListParams::default().fields(&selector)] {
+            let error = api.list(&params).await.expect_err("no such selector is a good one");
+            assert!(error.is_invalid() || error.is_too_large(), "{start}…: {error}");
+            assert!(error.to_string().len() < 2_000, "{start}…: the message is bounded");
+        }
     }
 }
 
@@ -123,8 +164,6 @@ async fn rule_3_5_a_field_selector_that_does_not_parse_is_refused(api: impl Verb
     for selector in [
         "metadata.name",
         "=a",
-        ",",
-        "metadata.name=a,,metadata.name=b",
         "metadata.name in (a)",
         "!metadata.name",
         "metadata.uid=a",
@@ -147,7 +186,7 @@ async fn rule_3_5_a_field_selector_that_does_not_parse_is_refused(api: impl Verb
 
 async fn rule_3_5_label_and_field_selectors_hold_together(api: impl Verbs<Gpu>) {
     for (name, zone) in [("a", "left"), ("b", "left"), ("c", "right")] {
-        create(&api, &crate::testing::given::labelled(name, "zone", zone)).await;
+        create(&api, &labelled(name, "zone", zone)).await;
     }
     let params = ListParams::default().labels("zone=left").fields("metadata.name!=a");
     assert_eq!(names(&api.list(&params).await.expect("a list").items), ["b"]);

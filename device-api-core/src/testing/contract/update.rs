@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::conditions::ready;
+use super::conditions::{hot, ready};
 use super::{ContractCase, World, list};
 use crate::error::Reason;
 use crate::registry::{PostParams, Verbs, WatchParams};
@@ -66,7 +66,7 @@ async fn rule_2_5_status_update_replaces_status(api: impl Verbs<Gpu>) {
     let mut object = with_conditions(&gpu("x"), [ready("True")]);
     object.status.recommended_action = Some(RecommendedAction::RestartBm);
     create(&api, &object).await;
-    let replaced = replace_status(&api, &with_conditions(&gpu("x"), [super::conditions::hot("False")])).await;
+    let replaced = replace_status(&api, &with_conditions(&gpu("x"), [hot("False")])).await;
     let types: Vec<_> = replaced.status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
     assert_eq!(types, ["Hot"], "conditions that the update lacks are gone");
     assert_eq!(replaced.status.recommended_action, None);
@@ -139,9 +139,9 @@ async fn rule_2_5_an_update_that_changes_nothing_commits_nothing(api: impl Verbs
 }
 
 async fn rule_2_5_a_status_update_that_changes_nothing_commits_nothing(api: impl Verbs<Gpu>) {
-    let created = create(&api, &with_conditions(&gpu("x"), [ready("True"), super::conditions::hot("False")])).await;
+    let created = create(&api, &with_conditions(&gpu("x"), [ready("True"), hot("False")])).await;
     let mut events = Events::of(&api, WatchParams::default().at(&created.metadata.resource_version)).await;
-    let timeless = with_conditions(&created, [ready("True"), super::conditions::hot("False")]);
+    let timeless = with_conditions(&created, [ready("True"), hot("False")]);
     for (what, object) in [
         ("the object as it was read", (*created).clone()),
         ("conditions without times", timeless),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rule 2.4: resource versions.
 
+use super::conditions::ready;
 use std::collections::BTreeSet;
 
 use super::{ContractCase, World, list};
@@ -31,7 +32,7 @@ async fn rule_2_4_every_committed_write_raises_the_version_by_exactly_one(api: i
     rose("create", version(&*object));
     rose("create of another", version(&*create(&api, &gpu("y")).await));
     rose("update", version(&*replace(&api, &with_uuid(&object, "u")).await));
-    let status = replace_status(&api, &with_conditions(&object, [super::conditions::ready("True")])).await;
+    let status = replace_status(&api, &with_conditions(&object, [ready("True")])).await;
     rose("status update", version(&*status));
     let change = merge(serde_json::json!({"metadata": {"labels": {"a": "1"}}}));
     rose("merge patch", version(&*patch(&api, "x", change).await));
