@@ -6,5 +6,7 @@ pub mod registry;
 pub mod resource;
 pub mod selector;
 pub mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use error::{Error, Result};

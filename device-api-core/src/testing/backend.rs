@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How the suite opens a backend, and how it runs.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use super::LISTS;
+use crate::storage::{Storage, StorageError};
+
+/// Longer than any case takes on the slowest machine: a case that is still running then hangs.
+const HANGS: Duration = Duration::from_secs(180);
+/// How long a failed case's tasks may take to stop.
+const STOPS: Duration = Duration::from_secs(5);
+
+/// How the suite opens a backend.
+#[async_trait]
+pub trait Backend: Debug + Send + Sync + 'static {
+    /// The name in the list of tests, such as `sqlite`.
+    fn name(&self) -> &str;
+
+    /// A new, empty store.
+    ///
+    /// # Errors
+    /// When there is none to be had; the case fails.
+    async fn create(&self) -> Result<Box<dyn Site>, StorageError>;
+}
+
+/// One store: opened again after a close or a drop, it holds what was committed ("restart").
+#[async_trait]
+pub trait Site: Debug + Send + Sync {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// What the backend's own open gives.
+    async fn open(&self) -> Result<Box<dyn Storage>, StorageError>;
+}
+
+/// What a case does: it panics when the backend breaks a promise.
+pub type CaseFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One named case of the suite.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// The name, after the list that it stands in, such as `journal::a_new_store_is_empty`.
+    pub name: &'static str,
+    run: fn(Arc<dyn Site>) -> CaseFuture,
+}
+
+impl Case {
+    /// A case.
+    #[must_use]
+    pub const fn new(name: &'static str, run: fn(Arc<dyn Site>) -> CaseFuture) -> Self {
+        Self { name, run }
+    }
+
+    /// Runs the case on a store of its own, in a runtime of its own.
+    fn check(self, backend: &dyn Backend) -> Result<(), Failed> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let outcome = runtime.block_on(async {
+            let site: Arc<dyn Site> = backend.create().await.map_err(Failed::from)?.into();
+            // A task of its own, so that a case that never yields is noticed too.
+            let case = tokio::spawn((self.run)(site));
+            match tokio::time::timeout(HANGS, case).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(failure)) => Err(failure.try_into_panic().map_or_else(Failed::from, |panic| message(&*panic))),
+                Err(_) => Err(Failed::from(format!("it hangs: no end after {} s", HANGS.as_secs()))),
+            }
+        });
+        runtime.shutdown_timeout(STOPS);
+        outcome
+    }
+}
+
+/// Runs every case of every list against a backend, as the `main` of a test with
+/// `harness = false`. It takes the arguments of `cargo test`, such as a filter, and each case gets
+/// a store and a runtime of its own.
+pub fn run(backend: impl Backend) -> ! {
+    let arguments = Arguments::from_args();
+    let backend: Arc<dyn Backend> = Arc::new(backend);
+    let kind = backend.name().to_owned();
+    let trial = |case: &Case| {
+        let (case, backend) = (*case, Arc::clone(&backend));
+        Trial::test(case.name, move || case.check(&*backend)).with_kind(kind.as_str())
+    };
+    libtest_mimic::run(&arguments, LISTS.iter().copied().flatten().map(trial).collect()).exit()
+}
+
+/// The text of a panic.
+fn message(panic: &(dyn std::any::Any + Send)) -> Failed {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Failed::from(text.unwrap_or("it panicked"))
+}
+
+/// The random numbers of a case. It prints the seed; `DEVICE_API_TEST_SEED` sets it, to see a
+/// failure again.
+pub(crate) fn random(case: &str) -> fastrand::Rng {
+    let given = std::env::var("DEVICE_API_TEST_SEED").ok();
+    let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("DEVICE_API_TEST_SEED is a number"));
+    eprintln!("seed of {case}: DEVICE_API_TEST_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Storage that fails on purpose.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::storage::{Record, Revision, Snapshot, Storage, StorageError, StorageErrorKind};
+
+/// The name of the backend in errors made on purpose.
+const BACKEND: &str = "faulty";
+
+/// A call of [`Storage`] that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Call {
+    /// [`Storage::load`].
+    Load,
+    /// [`Storage::commit`].
+    Commit,
+    /// [`Storage::compact`].
+    Compact,
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It does nothing and fails with this kind.
+    Refuse(StorageErrorKind),
+    /// It does what it should, and then fails with [`StorageErrorKind::Unclear`].
+    LoseReply,
+    /// It does nothing and fails with [`StorageErrorKind::Unclear`].
+    LoseRequest,
+    /// It hangs until [`Faults::release`], and then does what it should.
+    Hang,
+}
+
+/// Says which calls of a [`FaultyStorage`] fail. Clones control the same storage, which may be
+/// opened again with the same faults after a "restart".
+#[derive(Clone, Debug)]
+pub struct Faults {
+    // Guards the plan; held for a look-up, never while a call runs.
+    plan: Arc<Mutex<Plan>>,
+    hanging: watch::Sender<usize>,
+    released: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    calls: BTreeMap<Call, u64>,
+    once: BTreeMap<(Call, u64), Fault>,
+    always: BTreeMap<Call, Fault>,
+}
+
+/// Storage that does what another does, but for its [`Faults`].
+///
+/// ```
+/// # use device_api_core::storage::*;
+/// use device_api_core::testing::{Call, Fault, Faults, FaultyStorage};
+///
+/// # async fn show(storage: Box<dyn Storage>, record: Record) {
+/// let faults = Faults::new();
+/// let mut storage = FaultyStorage::new(storage, &faults);
+/// faults.next(Call::Commit, Fault::Refuse(StorageErrorKind::Full));
+/// assert!(storage.commit(&[record.clone()]).await.is_err());
+/// assert!(storage.commit(&[record]).await.is_ok());
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct FaultyStorage<S: Storage + ?Sized> {
+    faults: Faults,
+    inner: Box<S>,
+}
+
+impl Faults {
+    /// No faults yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { plan: Arc::default(), hanging: watch::Sender::new(0), released: watch::Sender::new(0) }
+    }
+
+    /// The next call of this kind fails.
+    pub fn next(&self, call: Call, fault: Fault) {
+        self.nth(call, 1, fault);
+    }
+
+    /// The `n`th call of this kind from now on fails; 1 is the next.
+    pub fn nth(&self, call: Call, n: u64, fault: Fault) {
+        let mut plan = self.plan();
+        let number = plan.calls.get(&call).copied().unwrap_or_default() + n;
+        plan.once.insert((call, number), fault);
+    }
+
+    /// Every call of this kind fails, until [`Self::clear`].
+    pub fn always(&self, call: Call, fault: Fault) {
+        self.plan().always.insert(call, fault);
+    }
+
+    /// No later call fails. Calls that hang go on hanging.
+    pub fn clear(&self) {
+        let mut plan = self.plan();
+        plan.once.clear();
+        plan.always.clear();
+    }
+
+    /// How many calls of this kind there were.
+    #[must_use]
+    pub fn calls(&self, call: Call) -> u64 {
+        self.plan().calls.get(&call).copied().unwrap_or_default()
+    }
+
+    /// Waits until a call hangs.
+    pub async fn hanging(&self) {
+        // This handle keeps the channel open, so the wait ends only as wished.
+        let _ = self.hanging.subscribe().wait_for(|hanging| *hanging > 0).await;
+    }
+
+    /// Lets the calls that hang go on.
+    pub fn release(&self) {
+        self.released.send_modify(|times| *times += 1);
+    }
+
+    /// Meets the fault before the call: `Ok(true)` when the reply is to be lost after it.
+    async fn before(&self, call: Call) -> Result<bool, StorageError> {
+        match self.meet(call) {
+            None => Ok(false),
+            Some(Fault::Refuse(kind)) => Err(StorageError::new(BACKEND, kind, format!("{call:?} refused on purpose"))),
+            Some(Fault::LoseRequest) => Err(lost(call)),
+            Some(Fault::LoseReply) => Ok(true),
+            Some(Fault::Hang) => {
+                self.hang().await;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Counts a call and says how it fails.
+    fn meet(&self, call: Call) -> Option<Fault> {
+        let mut plan = self.plan();
+        let number = plan.calls.entry(call).or_default();
+        *number += 1;
+        let number = *number;
+        plan.once.remove(&(call, number)).or_else(|| plan.always.get(&call).copied())
+    }
+
+    async fn hang(&self) {
+        let mut released = self.released.subscribe();
+        let _hanging = Hanging::new(&self.hanging);
+        let _ = released.changed().await;
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Counts one call as hanging until it goes on or is dropped.
+struct Hanging<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Hanging<'a> {
+    fn new(hanging: &'a watch::Sender<usize>) -> Self {
+        hanging.send_modify(|hanging| *hanging += 1);
+        Self(hanging)
+    }
+}
+
+impl Drop for Hanging<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|hanging| *hanging -= 1);
+    }
+}
+
+impl<S: Storage + ?Sized> FaultyStorage<S> {
+    /// Wraps a storage.
+    #[must_use]
+    pub fn new(inner: Box<S>, faults: &Faults) -> Self {
+        Self { faults: faults.clone(), inner }
+    }
+}
+
+fn lost(call: Call) -> StorageError {
+    StorageError::new(BACKEND, StorageErrorKind::Unclear, format!("{call:?} failed on purpose, done or not"))
+}
+
+#[async_trait::async_trait]
+impl<S: Storage + ?Sized> Storage for FaultyStorage<S> {
+    async fn load(&mut self) -> Result<Snapshot, StorageError> {
+        let lose = self.faults.before(Call::Load).await?;
+        let snapshot = self.inner.load().await?;
+        if lose { Err(lost(Call::Load)) } else { Ok(snapshot) }
+    }
+
+    async fn commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        let lose = self.faults.before(Call::Commit).await?;
+        self.inner.commit(records).await?;
+        if lose { Err(lost(Call::Commit)) } else { Ok(()) }
+    }
+
+    async fn compact(&mut self, through: Revision) -> Result<(), StorageError> {
+        let lose = self.faults.before(Call::Compact).await?;
+        self.inner.compact(through).await?;
+        if lose { Err(lost(Call::Compact)) } else { Ok(()) }
+    }
+
+    async fn close(self: Box<Self>) -> Result<(), StorageError> {
+        self.inner.close().await
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The suite that every storage backend must pass, and storage that fails on purpose.
+//!
+//! A backend implements [`Backend`] for its tests, and its whole test file, with `harness = false`
+//! in `Cargo.toml`, is
+//!
+//! ```no_run
+//! use device_api_core::storage::{Storage, StorageError};
+//! use device_api_core::testing::{Backend, Site, run};
+//! # #[derive(Debug)] struct MyStore;
+//! # impl MyStore { async fn at(_: &str) -> Result<Box<dyn Storage>, StorageError> { unimplemented!() } }
+//!
+//! #[derive(Debug)]
+//! struct Mine;
+//! #[derive(Debug)]
+//! struct Folder(String);
+//!
+//! #[async_trait::async_trait]
+//! impl Backend for Mine {
+//!     fn name(&self) -> &str { "mine" }
+//!     async fn create(&self) -> Result<Box<dyn Site>, StorageError> { Ok(Box::new(Folder("…".to_owned()))) }
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl Site for Folder {
+//!     async fn open(&self) -> Result<Box<dyn Storage>, StorageError> { MyStore::at(&self.0).await }
+//! }
+//!
+//! fn main() {
+//!     run(Mine)
+//! }
+//! ```
+//!
+//! The cases stand in lists here, so a backend cannot leave one out. Those with random numbers print
+//! their seed, and take it from `DEVICE_API_TEST_SEED`.
+
+// Cases fail by panicking, as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod backend;
+mod clock;
+mod compaction;
+mod faulty;
+mod journal;
+mod records;
+
+pub use self::backend::{Backend, Case, CaseFuture, Site, run};
+pub use self::clock::ManualClock;
+pub use self::faulty::{Call, Fault, Faults, FaultyStorage};
+
+/// Every list of cases.
+const LISTS: &[&[Case]] = &[journal::CASES, compaction::CASES];
+
+/// A list of cases, named after their functions, which take an `Arc<dyn Site>`.
+macro_rules! cases {
+    ($list:literal: $($case:ident),+ $(,)?) => {
+        &[$($crate::testing::Case::new(concat!($list, "::", stringify!($case)), |site| Box::pin($case(site)))),+]
+    };
+}
+use cases;
