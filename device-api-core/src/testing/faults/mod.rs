@@ -129,7 +129,7 @@ async fn rule_3_1_reads_and_watches_go_on_while_the_store_is_full(fixture: Fixtu
 }
 
 async fn rule_5_unavailable_is_for_a_store_that_hangs_while_reads_and_watches_go_on(mut fixture: Fixture) {
-    fixture.options = fixture.options.with_write_timeout(Duration::from_millis(200));
+    fixture.options = fixture.options.with_write_timeout(Duration::from_secs(2));
     let running = fixture.start().await;
     let x = create(&running.gpus, &gpu("x")).await;
     let mut events = Events::of(&running.gpus, WatchParams::default()).await;

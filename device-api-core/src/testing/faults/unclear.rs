@@ -91,7 +91,7 @@ async fn rule_2_4_after_an_unclear_failure_no_version_is_reused(fixture: Fixture
 }
 
 async fn rule_5_unavailable_lasts_until_the_store_can_be_loaded_again(mut fixture: Fixture) {
-    fixture.options = fixture.options.with_write_timeout(Duration::from_millis(500));
+    fixture.options = fixture.options.with_write_timeout(Duration::from_secs(2));
     let running = fixture.start().await;
     let x = create(&running.gpus, &gpu("x")).await;
     let mut events = Events::of(&running.gpus, WatchParams::default().at(&x.metadata.resource_version)).await;

@@ -50,7 +50,7 @@ impl Fixture {
         let site = backend.create().await?;
         let clock = ManualClock::default();
         let options =
-            LedgerOptions::default().with_clock(Arc::new(clock.clone())).with_version_wait(Duration::from_millis(200));
+            LedgerOptions::default().with_clock(Arc::new(clock.clone())).with_version_wait(Duration::from_secs(2));
         Ok(Self { backend, site, clock, faults: Faults::new(), options })
     }
 

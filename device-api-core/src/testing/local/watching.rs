@@ -85,7 +85,7 @@ async fn rule_4_4_no_bookmark_at_the_interval_unless_asked_for(mut fixture: Fixt
 }
 
 async fn rule_4_4_a_bookmark_comes_just_before_the_server_s_maximum(mut fixture: Fixture) {
-    fixture.options = fixture.options.with_max_watch(Duration::from_millis(200));
+    fixture.options = fixture.options.with_max_watch(Duration::from_secs(1));
     let running = fixture.start().await;
     let x = create(&running.gpus, &gpu("x")).await;
     let sent = Events::of(&running.gpus, WatchParams::default().bookmarks()).await.until_ok::<Gpu>().await;
@@ -96,7 +96,7 @@ async fn rule_4_4_a_bookmark_comes_just_before_the_server_s_maximum(mut fixture:
 }
 
 async fn rule_4_5_a_server_side_maximum_ends_a_watch_with_ok(mut fixture: Fixture) {
-    fixture.options = fixture.options.with_max_watch(Duration::from_millis(200));
+    fixture.options = fixture.options.with_max_watch(Duration::from_secs(1));
     let running = fixture.start().await;
     let x = create(&running.gpus, &gpu("x")).await;
     let forever = WatchParams::default().timeout(Duration::from_secs(1_000_000));
