@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use super::LISTS;
+use super::seed::SEED_VARIABLE;
+use super::{LISTS, suite};
 use crate::storage::{Storage, StorageError};
 
 /// Longer than any case takes on the slowest machine: a case that is still running then hangs.
@@ -57,23 +58,21 @@ impl Case {
     pub const fn new(name: &'static str, run: fn(Arc<dyn Site>) -> CaseFuture) -> Self {
         Self { name, run }
     }
+}
 
-    /// Runs the case on a store of its own, in a runtime of its own.
-    fn check(self, backend: &dyn Backend) -> Result<(), Failed> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let outcome = runtime.block_on(async {
-            let site: Arc<dyn Site> = backend.create().await.map_err(Failed::from)?.into();
-            // A task of its own, so that a case that never yields is noticed too.
-            let case = tokio::spawn((self.run)(site));
-            match tokio::time::timeout(HANGS, case).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(failure)) => Err(failure.try_into_panic().map_or_else(Failed::from, |panic| message(&*panic))),
-                Err(_) => Err(Failed::from(format!("it hangs: no end after {} s", HANGS.as_secs()))),
-            }
-        });
-        runtime.shutdown_timeout(STOPS);
-        outcome
-    }
+/// Runs a case in a runtime of its own.
+pub(super) fn check(case: impl Future<Output = Result<(), Failed>> + Send + 'static) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        // A task of its own, so that a case that never yields is noticed too.
+        match tokio::time::timeout(HANGS, tokio::spawn(case)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(failure)) => Err(failure.try_into_panic().map_or_else(Failed::from, |panic| message(&*panic))),
+            Err(_) => Err(Failed::from(format!("it hangs: no end after {} s", HANGS.as_secs()))),
+        }
+    });
+    runtime.shutdown_timeout(STOPS);
+    outcome
 }
 
 /// Runs every case of every list against a backend, as the `main` of a test with
@@ -85,9 +84,15 @@ pub fn run(backend: impl Backend) -> ! {
     let kind = backend.name().to_owned();
     let trial = |case: &Case| {
         let (case, backend) = (*case, Arc::clone(&backend));
-        Trial::test(case.name, move || case.check(&*backend)).with_kind(kind.as_str())
+        let run = async move {
+            let site: Arc<dyn Site> = backend.create().await?.into();
+            (case.run)(site).await;
+            Ok(())
+        };
+        Trial::test(case.name, move || check(run)).with_kind(kind.as_str())
     };
-    libtest_mimic::run(&arguments, LISTS.iter().copied().flatten().map(trial).collect()).exit()
+    let storage = LISTS.iter().copied().flatten().map(trial);
+    libtest_mimic::run(&arguments, storage.chain(suite::trials(&backend)).collect()).exit()
 }
 
 /// The text of a panic.
@@ -96,11 +101,11 @@ fn message(panic: &(dyn std::any::Any + Send)) -> Failed {
     Failed::from(text.unwrap_or("it panicked"))
 }
 
-/// The random numbers of a case. It prints the seed; `DEVICE_API_TEST_SEED` sets it, to see a
-/// failure again.
+/// The random numbers of a case. It prints the seed; [`SEED_VARIABLE`] sets it, to see a failure
+/// again.
 pub(crate) fn random(case: &str) -> fastrand::Rng {
-    let given = std::env::var("DEVICE_API_TEST_SEED").ok();
-    let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("DEVICE_API_TEST_SEED is a number"));
-    eprintln!("seed of {case}: DEVICE_API_TEST_SEED={seed}");
+    let given = std::env::var(SEED_VARIABLE).ok();
+    let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("the seed is a number"));
+    eprintln!("seed of {case}: {SEED_VARIABLE}={seed}");
     fastrand::Rng::with_seed(seed)
 }

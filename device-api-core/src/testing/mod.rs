@@ -32,7 +32,10 @@
 //! ```
 //!
 //! The cases stand in lists here, so a backend cannot leave one out. Those with random numbers print
-//! their seed, and take it from `DEVICE_API_TEST_SEED`.
+//! their seed, and take it from `DEVICE_API_SEED`.
+//!
+//! A backend is tested alone, and then with a registry on it: [`contract`] has what every server of
+//! the API promises, in process and over the wire alike, [`local`] what needs the inside.
 
 // Cases fail by panicking, as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
@@ -40,9 +43,18 @@
 mod backend;
 mod clock;
 mod compaction;
+pub mod contract;
+mod expect;
+mod faults;
 mod faulty;
+mod given;
 mod journal;
+pub mod linearizability;
+pub mod local;
+mod model;
 mod records;
+mod seed;
+mod suite;
 
 pub use self::backend::{Backend, Case, CaseFuture, Site, run};
 pub use self::clock::ManualClock;
