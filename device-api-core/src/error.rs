@@ -220,6 +220,20 @@ impl FieldViolation {
     pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
         Self { field: field.into(), why: why.into() }
     }
+
+    /// The same violation of a field under this path.
+    ///
+    /// ```
+    /// use device_api_core::error::FieldViolation;
+    ///
+    /// let violation = FieldViolation::new("name", "must not be empty").under("metadata");
+    /// assert_eq!(violation.field, "metadata.name");
+    /// ```
+    #[must_use]
+    pub fn under(mut self, path: &str) -> Self {
+        self.field = format!("{path}.{}", self.field);
+        self
+    }
 }
 
 impl fmt::Display for FieldViolation {

@@ -2,6 +2,8 @@
 //! The core of the node-local Device API.
 pub mod error;
 pub mod patch;
+#[cfg(feature = "proto")]
+pub mod proto;
 pub mod registry;
 pub mod resource;
 pub mod selector;

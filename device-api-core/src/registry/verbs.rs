@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures_core::Stream;
 
 use super::{DeleteParams, GetParams, ListParams, PatchParams, PostParams, WatchParams};
-use crate::{Error, Result};
 use crate::patch::Patch;
 use crate::resource::{ListMeta, ObjectMeta, Resource};
+use crate::{Error, Result};
 
 /// A handle to the objects of one resource type, with kube-rs' verbs.
 ///
@@ -79,6 +79,36 @@ pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
             }
         }
     }
+}
+
+/// The object of a replace, under the name of the request.
+///
+/// # Errors
+/// [`Error::BadRequest`] when the object has another name.
+pub fn named<R: Resource>(name: &str, object: &R) -> Result<R> {
+    let own = &object.metadata().name;
+    if !own.is_empty() && R::normalize_name(own) != R::normalize_name(name) {
+        let why = format!("the name of the object ({own}) does not match the name on the URL ({name})");
+        return Err(Error::bad_request("metadata.name", why));
+    }
+    let mut object = object.clone();
+    object.metadata_mut().name = name.to_owned();
+    Ok(object)
+}
+
+/// The object of a write, in the namespace of the handle, where that has one.
+///
+/// # Errors
+/// [`Error::BadRequest`] when the object is in another namespace.
+pub fn placed<R: Resource>(namespace: &str, mut object: R) -> Result<R> {
+    let own = &mut object.metadata_mut().namespace;
+    if own.is_empty() {
+        namespace.clone_into(own);
+    } else if !namespace.is_empty() && own != namespace {
+        let why = format!("the namespace of the object ({own}) does not match the namespace on the URL ({namespace})");
+        return Err(Error::bad_request("metadata.namespace", why));
+    }
+    Ok(object)
 }
 
 /// One consistent snapshot, or a page of it, sorted by namespace, then name.
@@ -157,22 +187,29 @@ impl Bookmark {
     }
 }
 
-/// The object under the name that a request gives it.
-///
-/// # Errors
-/// [`Error::BadRequest`] when the object has another name of its own.
-pub fn named<R: Resource>(name: &str, object: &R) -> Result<R> {
-    let own = &object.metadata().name;
-    if !own.is_empty() && R::normalize_name(own) != R::normalize_name(name) {
-        let short = |text: &str| text.chars().take(253).collect::<String>();
-        let why = format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            short(own),
-            short(name)
-        );
-        return Err(Error::bad_request("metadata.name", why));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::Gpu;
+
+    fn gpu(namespace: &str, name: &str) -> Gpu {
+        Gpu { metadata: ObjectMeta::named(name).with_namespace(namespace), ..Gpu::default() }
     }
-    let mut object = object.clone();
-    object.metadata_mut().name = name.to_owned();
-    Ok(object)
+
+    #[test]
+    fn a_replace_takes_the_name_of_the_request_unless_the_object_has_another() {
+        assert_eq!(named("gpu-0", &gpu("", "")).unwrap().metadata.name, "gpu-0");
+        assert_eq!(named("gpu-0", &gpu("", "GPU-0")).unwrap().metadata.name, "gpu-0");
+        let error = named("gpu-1", &gpu("", "gpu-0")).unwrap_err().to_string();
+        assert_eq!(error, "metadata.name: the name of the object (gpu-0) does not match the name on the URL (gpu-1)");
+    }
+
+    #[test]
+    fn a_write_takes_the_namespace_of_the_handle_unless_the_object_has_another() {
+        assert_eq!(placed("left", gpu("", "x")).unwrap().metadata.namespace, "left");
+        assert_eq!(placed("left", gpu("left", "x")).unwrap().metadata.namespace, "left");
+        assert_eq!(placed("", gpu("left", "x")).unwrap().metadata.namespace, "left");
+        let error = placed("right", gpu("left", "x")).unwrap_err();
+        assert!(matches!(error, Error::BadRequest { field, .. } if field == "metadata.namespace"));
+    }
 }
