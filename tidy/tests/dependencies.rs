@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which crate may depend on which, and on what from outside.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
