@@ -415,6 +415,7 @@ impl Error {
     /// A precondition does not hold.
     #[must_use]
     pub fn precondition<R: Resource>(name: &str, field: &str, wanted: &str, found: &str) -> Self {
+        let wanted = short(wanted);
         let why = format!("Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}");
         Self::Conflict { resource: R::PLURAL.to_owned(), name: name.to_owned(), why }
     }
@@ -422,9 +423,7 @@ impl Error {
     /// The object is not valid.
     #[must_use]
     pub fn invalid<R: Resource>(name: &str, violations: Vec<FieldViolation>) -> Self {
-        // A hostile name may be of any length, and the message carries it.
-        let name = name.chars().take(253).collect();
-        Self::Invalid { kind: R::KIND.to_owned(), name, violations }
+        Self::Invalid { kind: R::KIND.to_owned(), name: short(name), violations }
     }
 
     /// An option is not valid.
@@ -444,6 +443,11 @@ impl Error {
     pub fn internal(why: impl Into<String>) -> Self {
         Self::Internal { why: why.into(), cause: Cause::unknown() }
     }
+}
+
+/// What a message may repeat of a client's text, which may be of any length: as much as a name has.
+pub(crate) fn short(text: &str) -> String {
+    text.chars().take(253).collect()
 }
 
 /// Violations in one line, as Kubernetes writes them.

@@ -204,13 +204,43 @@ impl ParsedPatch {
             Parsed::Strategic(patch) => strategic::apply(&mut document, patch, R::MERGE_KEYS)?,
         }
         check_depth("the object after the patch", depth(&document))?;
-        let patched: R = serde_path_to_error::deserialize(document).map_err(unprocessable)?;
+        let patched: R = serde_path_to_error::deserialize(&document).map_err(unprocessable)?;
+        check_shape(&document, &patched)?;
         let size = encoded_size(&patched)?;
         if size > max_bytes {
             let what = format!("the object of {size} bytes after the patch");
             return Err(too_large(what, format!("{max_bytes} bytes"), "shorten the object"));
         }
         Ok(patched)
+    }
+}
+
+/// Checks that no list stands where the type has an object: serde would take its items for the
+/// object's fields, in their order.
+fn check_shape<R: Resource>(document: &Value, patched: &R) -> Result<()> {
+    let stored = serde_json::to_value(patched)
+        .map_err(|error| Error::internal(format!("an object does not serialise: {error}")))?;
+    match listed_object(document, &stored, String::new()) {
+        Some(path) => Err(Error::unprocessable(format!("{path}: a list stands where an object is expected"))),
+        None => Ok(()),
+    }
+}
+
+/// The path of the first list in `document` that became an object in `stored`. The depth of both was
+/// checked.
+fn listed_object(document: &Value, stored: &Value, path: String) -> Option<String> {
+    match (document, stored) {
+        (Value::Array(_), Value::Object(_)) => Some(path),
+        (Value::Array(items), Value::Array(kept)) => items
+            .iter()
+            .zip(kept)
+            .enumerate()
+            .find_map(|(index, (item, kept))| listed_object(item, kept, format!("{path}[{index}]"))),
+        (Value::Object(fields), Value::Object(kept)) => fields.iter().find_map(|(name, field)| {
+            let separator = if path.is_empty() { "" } else { "." };
+            listed_object(field, kept.get(name)?, format!("{path}{separator}{name}"))
+        }),
+        _ => None,
     }
 }
 

@@ -207,15 +207,19 @@ impl Books {
     ///
     /// # Errors
     /// [`StorageErrorKind::Corrupt`] when the store lost what was committed, or a record is not valid.
-    pub(super) fn catch_up(&mut self, snapshot: Snapshot, now: Timestamp, bounds: &History) -> Result<(), StorageError> {
+    pub(super) fn catch_up(
+        &mut self,
+        snapshot: Snapshot,
+        now: Timestamp,
+        bounds: &History,
+    ) -> Result<(), StorageError> {
         if snapshot.last < self.revision {
             let why = format!("it went back from revision {} to {}", self.revision, snapshot.last);
             return Err(corrupt(why));
         }
         verify(&snapshot)?;
         self.usage = Usage::of(&snapshot.records);
-        let news: Vec<Record> =
-            snapshot.records.into_iter().filter(|record| record.revision > self.revision).collect();
+        let news: Vec<Record> = snapshot.records.into_iter().filter(|record| record.revision > self.revision).collect();
         for record in &news {
             self.revision = record.revision;
             match self.kinds.get(record.resource.as_str()) {

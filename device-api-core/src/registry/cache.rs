@@ -69,7 +69,7 @@ pub(super) struct Event<R> {
 #[derive(Debug)]
 pub(super) struct CacheSnapshot<R> {
     pub(super) revision: Revision,
-    pub(super) objects: Vec<(Key, Arc<R>)>,
+    pub(super) objects: Vec<(Key, Stored<R>)>,
 }
 
 impl<R: Resource> Cache<R> {
@@ -102,7 +102,7 @@ impl<R: Resource> Cache<R> {
         let state = self.read();
         CacheSnapshot {
             revision: state.revision,
-            objects: state.objects.iter().map(|(key, stored)| (key.clone(), Arc::clone(&stored.object))).collect(),
+            objects: state.objects.iter().map(|(key, stored)| (key.clone(), stored.clone())).collect(),
         }
     }
 
@@ -115,14 +115,12 @@ impl<R: Resource> Cache<R> {
         let (mut objects, undone) = {
             let state = self.read();
             state.check_floor(revision)?;
-            let objects: BTreeMap<Key, Arc<R>> =
-                state.objects.iter().map(|(key, stored)| (key.clone(), Arc::clone(&stored.object))).collect();
             let undone: Vec<_> = state.history.iter().skip(state.after(revision)).cloned().collect();
-            (objects, undone)
+            (state.objects.clone(), undone)
         };
         for event in undone.into_iter().rev() {
             match &event.previous {
-                Some(stored) => objects.insert(event.key.clone(), Arc::clone(&stored.object)),
+                Some(stored) => objects.insert(event.key.clone(), stored.clone()),
                 None => objects.remove(&event.key),
             };
         }
@@ -176,10 +174,6 @@ impl<R: Resource> Cache<R> {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Announced> {
         self.doorbell.subscribe()
-    }
-
-    pub(super) fn floor(&self) -> Revision {
-        self.read().floor
     }
 }
 

@@ -19,6 +19,7 @@ pub trait Clock: Debug + Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that all others are to use")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

@@ -164,8 +164,8 @@ impl Owner {
 
     async fn reload(&mut self) -> Result<(), StorageError> {
         let loaded = timeout(self.options.write_timeout, self.storage.load()).await;
-        let snapshot = loaded
-            .map_err(|_| StorageError::new("journal", StorageErrorKind::Unclear, "loading took too long"))??;
+        let snapshot =
+            loaded.map_err(|_| StorageError::new("journal", StorageErrorKind::Unclear, "loading took too long"))??;
         self.books.catch_up(snapshot, self.options.clock.now(), &self.options.history)
     }
 
@@ -230,9 +230,5 @@ fn unavailable(failure: StorageError) -> Error {
         StorageErrorKind::Rejected => "the store refused the write: nothing was written",
         _ => "the store failed: nothing was written",
     };
-    Error::Unavailable {
-        why: why.to_owned(),
-        retry_after: Some(Duration::from_secs(1)),
-        cause: Cause::of(failure),
-    }
+    Error::Unavailable { why: why.to_owned(), retry_after: Some(Duration::from_secs(1)), cause: Cause::of(failure) }
 }

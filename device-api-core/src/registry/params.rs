@@ -258,10 +258,10 @@ pub(super) fn parse_version(field: &str, text: &str) -> Result<Option<Revision>>
         return Ok(None);
     }
     // `u64::from_str` takes a plus sign, which is no digit.
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        if let Ok(number) = text.parse() {
-            return Ok(Some(Revision(number)));
-        }
+    if text.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(number) = text.parse()
+    {
+        return Ok(Some(Revision(number)));
     }
     let shown: String = text.chars().take(32).collect();
     Err(Error::bad_request(field, format!("Invalid value: {shown:?}: must be a number that the server returned")))

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The registry: the verbs on one resource type, in process.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cache::{Cache, CacheSnapshot, Stored};
+use super::cache::{Cache, CacheSnapshot};
 use super::ledger::Ledger;
 use super::params::{check_field_manager, parse_version};
 use super::token::Token;
@@ -15,7 +16,7 @@ use super::watch::{Cursor, Timing};
 use super::write::{self, Identity, Write};
 use super::{
     Bookmark, DeleteParams, GetParams, List, ListParams, Part, PatchParams, PostParams, Preconditions, Strategy, Verbs,
-    VersionMatch, Watch, WatchEvent, WatchParams, named,
+    VersionMatch, Watch, WatchEvent, WatchParams, WriteContext, named, placed, validate,
 };
 use crate::patch::Patch;
 use crate::resource::{Key, ListMeta, Resource};
@@ -149,10 +150,12 @@ impl<R: Resource> Registry<R> {
         let (start, initial) = match (version, params.send_initial_events) {
             // The initial events are not older than the version, and the watch goes on from them.
             (_, Some(true)) | (None, None) => {
-                let snapshot = self.cache.snapshot();
-                let added = snapshot.objects.into_iter().filter(|(_, object)| selection.matches(&**object));
-                let mut initial: std::collections::VecDeque<_> =
-                    added.map(|(_, object)| WatchEvent::Added(object)).collect();
+                let mut snapshot = self.cache.snapshot();
+                snapshot.objects.retain(|(_, stored)| selection.matches(&*stored.object));
+                // Like all events: who is cut off among them can resume from the last version seen.
+                snapshot.objects.sort_by_key(|(_, stored)| stored.revision);
+                let mut initial: VecDeque<_> =
+                    snapshot.objects.into_iter().map(|(_, stored)| WatchEvent::Added(stored.object)).collect();
                 if params.send_initial_events == Some(true) {
                     let resource_version = snapshot.revision.to_string();
                     initial.push_back(WatchEvent::Bookmark(Bookmark { resource_version, initial_events_end: true }));
@@ -174,9 +177,8 @@ impl<R: Resource> Registry<R> {
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::Invalid`], [`Error::TooLarge`], [`Error::Unavailable`].
     pub async fn create(&self, params: &PostParams, object: &R) -> Result<Arc<R>> {
-        let key = self.key(&object.metadata().name, object)?;
-        let write = self.writer(Part::Main, key, params)?;
-        let object = object.clone();
+        let object = placed(&self.namespace, object.clone())?;
+        let write = self.writer(Part::Main, self.key(Part::Main, &object)?, params)?;
         self.ledger.write(move |stage| write.create(stage, object)).await
     }
 
@@ -199,9 +201,8 @@ impl<R: Resource> Registry<R> {
     }
 
     async fn replace_part(&self, part: Part, name: &str, params: &PostParams, object: &R) -> Result<Arc<R>> {
-        let object = named(name, object)?;
-        let key = self.key(&object.metadata().name, &object)?;
-        let write = self.writer(part, key, params)?;
+        let object = placed(&self.namespace, named(name, object)?)?;
+        let write = self.writer(part, self.key(part, &object)?, params)?;
         let when = write::unless_empty(&object.metadata().resource_version);
         self.ledger
             .write(move |stage| {
@@ -249,7 +250,14 @@ impl<R: Resource> Registry<R> {
     ///
     /// # Errors
     /// Those of `change`, and as [`Self::replace`].
-    pub async fn modify<F>(&self, part: Part, name: &str, params: &PostParams, when: Preconditions, change: F) -> Result<Arc<R>>
+    pub async fn modify<F>(
+        &self,
+        part: Part,
+        name: &str,
+        params: &PostParams,
+        when: Preconditions,
+        change: F,
+    ) -> Result<Arc<R>>
     where
         F: FnOnce(&mut R) -> Result<()> + Send + 'static,
     {
@@ -286,21 +294,19 @@ impl<R: Resource> Registry<R> {
         })
     }
 
-    /// The key of an object that is sent as a whole.
-    fn key(&self, name: &str, object: &R) -> Result<Key> {
-        let own = &*object.metadata().namespace;
-        let namespace = match (&*self.namespace, own) {
-            ("", own) => own,
-            (scope, "") => scope,
-            (scope, own) if scope == own => own,
-            (scope, own) => {
-                let why = format!(
-                    "the namespace of the object ({own}) does not match the namespace of the request ({scope})"
-                );
-                return Err(Error::bad_request("metadata.namespace", why));
+    /// The key of an object that was sent as a whole. A key that is not valid is not all that may be
+    /// wrong with it.
+    fn key(&self, part: Part, object: &R) -> Result<Key> {
+        let metadata = object.metadata();
+        Key::of::<R>(&metadata.namespace, &metadata.name).map_err(|error| match error {
+            Error::Invalid { kind, name, mut violations } => {
+                let now = self.ledger.options().clock.now();
+                violations.extend(validate::metadata(metadata));
+                violations.extend(self.strategy.validate(&WriteContext { actor: &self.actor, now, part }, object));
+                Error::Invalid { kind, name, violations }
             }
-        };
-        Key::of::<R>(namespace, name)
+            other => other,
+        })
     }
 
     fn selection(&self, labels: &str, fields: &str) -> Result<Selection> {
@@ -359,11 +365,11 @@ impl<R: Resource> Registry<R> {
 fn page<R: Resource>(snapshot: CacheSnapshot<R>, after: Option<Key>, selection: &Selection, limit: u64) -> List<R> {
     let start = after.map_or(0, |after| snapshot.objects.partition_point(|(key, _)| *key <= after));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut selected = snapshot.objects[start..].iter().filter(|(_, object)| selection.matches(&**object));
+    let mut selected = snapshot.objects[start..].iter().filter(|(_, stored)| selection.matches(&*stored.object));
     let mut items = Vec::new();
     let mut last = None;
-    for (key, object) in selected.by_ref() {
-        items.push(Arc::clone(object));
+    for (key, stored) in selected.by_ref() {
+        items.push(Arc::clone(&stored.object));
         last = Some(key);
         if items.len() == limit {
             break;
@@ -388,7 +394,11 @@ fn check_initial_events(params: &WatchParams) -> Result<()> {
             let why = "forbidden for a watch unless sendInitialEvents is provided";
             Err(Error::bad_request("resourceVersionMatch", why))
         }
-        (Some(_), Some(VersionMatch::NotOlderThan)) if params.allow_bookmarks || params.send_initial_events == Some(false) => Ok(()),
+        (Some(_), Some(VersionMatch::NotOlderThan))
+            if params.allow_bookmarks || params.send_initial_events == Some(false) =>
+        {
+            Ok(())
+        }
         (Some(_), Some(VersionMatch::NotOlderThan)) => {
             Err(Error::bad_request("sendInitialEvents", "forbidden unless allowWatchBookmarks is true"))
         }

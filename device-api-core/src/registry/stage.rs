@@ -9,7 +9,7 @@ use super::books::Usage;
 use super::cache::{Cache, Event, Stored};
 use super::options::Limits;
 use crate::Error;
-use crate::resource::{Key, Resource, Timestamp, object};
+use crate::resource::{Key, Resource, Timestamp};
 use crate::storage::{Change, Record, Revision};
 
 /// The writes of one batch, staged on top of the committed state: each sees those before it.
@@ -51,10 +51,6 @@ impl Stage {
 
     pub(super) fn now(&self) -> Timestamp {
         self.now
-    }
-
-    pub(super) fn limits(&self) -> Limits {
-        self.limits
     }
 
     /// The object as the writes before this one left it.
@@ -117,7 +113,7 @@ impl Stage {
     /// # Errors
     /// [`Error::TooLarge`] over the limit; [`Error::Internal`] when the type does not serialise.
     pub(super) fn encode<R: Resource>(&self, key: &Key, object: &R) -> Result<Vec<u8>, Error> {
-        let bytes = object::encode(object).map_err(|cause| Error::Internal {
+        let bytes = serde_json::to_vec(object).map_err(|cause| Error::Internal {
             why: format!("{} {:?} cannot be written as JSON", R::PLURAL, key.name()),
             cause: crate::error::Cause::of(cause),
         })?;

@@ -17,7 +17,8 @@ pub(super) fn metadata(metadata: &ObjectMeta) -> Vec<FieldViolation> {
             violations.push(FieldViolation::new("metadata.labels", format!("Invalid value: {:?}: {why}", short(key))));
         }
         if let Err(why) = check_label_value(value) {
-            violations.push(FieldViolation::new("metadata.labels", format!("Invalid value: {:?}: {why}", short(value))));
+            violations
+                .push(FieldViolation::new("metadata.labels", format!("Invalid value: {:?}: {why}", short(value))));
         }
     }
     let mut total = 0;

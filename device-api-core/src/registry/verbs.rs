@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_core::Stream;
 
 use super::{DeleteParams, GetParams, ListParams, PatchParams, PostParams, WatchParams};
+use crate::error::short;
 use crate::patch::Patch;
 use crate::resource::{ListMeta, ObjectMeta, Resource};
 use crate::{Error, Result};
@@ -88,6 +89,7 @@ pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
 pub fn named<R: Resource>(name: &str, object: &R) -> Result<R> {
     let own = &object.metadata().name;
     if !own.is_empty() && R::normalize_name(own) != R::normalize_name(name) {
+        let (own, name) = (short(own), short(name));
         let why = format!("the name of the object ({own}) does not match the name on the URL ({name})");
         return Err(Error::bad_request("metadata.name", why));
     }
@@ -105,6 +107,7 @@ pub fn placed<R: Resource>(namespace: &str, mut object: R) -> Result<R> {
     if own.is_empty() {
         namespace.clone_into(own);
     } else if !namespace.is_empty() && own != namespace {
+        let (own, namespace) = (short(own), short(namespace));
         let why = format!("the namespace of the object ({own}) does not match the namespace on the URL ({namespace})");
         return Err(Error::bad_request("metadata.namespace", why));
     }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -52,7 +53,8 @@ impl<R: Resource> Watch<R> {
             let item = cursor.next().await?;
             Some((item, cursor))
         });
-        Self { stream: Box::pin(stream) }
+        // Whoever polls again after the end is told so again.
+        Self { stream: Box::pin(stream.fuse()) }
     }
 
     /// The next event; `None` when the watch has ended. Dropping the future loses no event.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::cache::{Cache, Stored};
 use super::stage::{Decision, Stage};
 use super::{Part, Preconditions, Strategy, WriteContext, validate};
-use crate::error::FieldViolation;
+use crate::error::{FieldViolation, short};
 use crate::resource::{Key, ObjectMeta, Resource};
 use crate::{Error, Result};
 
@@ -159,7 +159,7 @@ fn check_identity<R: Resource>(old: &R, new: &R, identity: Identity) -> Result<(
     ] {
         let left_out = identity == Identity::UnlessEmpty && new.is_empty();
         if old != new && !left_out {
-            let new: String = new.chars().take(253).collect();
+            let new = short(new);
             violations.push(FieldViolation::new(field, format!("Invalid value: {new:?}: field is immutable")));
         }
     }

@@ -134,7 +134,7 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
 
 /// Sets the transition times of `new` as the contract says: a condition whose status is that of
 /// `old` keeps the old time; a new one, or one whose status changed, gets `now` unless its writer
-/// sent a time. A list that holds the same conditions in another order takes the old order, since
+/// sent another time than the old one. A list that holds the same conditions in another order takes the old order, since
 /// conditions are a map by type.
 ///
 /// A [`Strategy`](crate::registry::Strategy) calls it when it prepares a status.
@@ -145,6 +145,10 @@ pub fn settle_transition_times(new: &mut Vec<Condition>, old: &[Condition], now:
         match before.get(condition.type_.as_str()) {
             Some(old) if old.status == condition.status && old.last_transition_time.is_some() => {
                 condition.last_transition_time = old.last_transition_time;
+            }
+            // A patch that changes the status alone leaves the old time where it was: nobody sent it.
+            Some(old) if old.last_transition_time == condition.last_transition_time => {
+                condition.last_transition_time = Some(now);
             }
             _ => {
                 condition.last_transition_time.get_or_insert(now);

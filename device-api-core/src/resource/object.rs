@@ -2,7 +2,7 @@
 //! The JSON shape that every kind shares: `apiVersion`, `kind`, `metadata`, `spec`, `status`.
 
 use serde::ser::SerializeStruct;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serializer, de};
 
 use super::{ObjectMeta, Resource};
 
@@ -60,14 +60,4 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// Whether the object is in the shape that the registry stores: it can be read back as it was.
-pub(crate) fn round_trips<R: Resource>(bytes: &[u8], object: &R) -> bool {
-    serde_json::from_slice::<R>(bytes).is_ok_and(|back| back == *object)
-}
-
-/// The bytes of an object as the registry stores them.
-pub(crate) fn encode<R: Resource + Serialize>(object: &R) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(object)
 }
