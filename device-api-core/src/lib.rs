@@ -17,7 +17,7 @@
 //! use device_api_store_memory::Memory;
 //!
 //! let ledger = Ledger::open(Box::new(Memory::new().open()?), LedgerOptions::default()).await?;
-//! let gpus = ledger.registry(GpuStrategy::default()).await?;
+//! let gpus = ledger.registry(GpuStrategy).await?;
 //!
 //! let gpu = Gpu {
 //!     metadata: ObjectMeta::named("gpu-0a1b"),

@@ -1,1 +1,47 @@
-//! stub
+// SPDX-License-Identifier: Apache-2.0
+//! The reference server of the node-local Device API, to run as `device-apiserver` or to mount in a
+//! daemon of one's own.
+//!
+//! A [`Server`] puts a ledger's GPUs, and services of your own, on a unix socket:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use device_api_core::registry::{Ledger, LedgerOptions};
+//! use device_api_server::{Listener, Server, SocketOptions};
+//! use device_api_store_memory::Memory;
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("device-api.sock");
+//!
+//! let ledger = Ledger::open(Box::new(Memory::new().open()?), LedgerOptions::default()).await?;
+//! let server = Server::new(ledger).with_gpus().await?;
+//! let listener = Listener::bind(&SocketOptions::new(path.display().to_string().parse()?))?;
+//! // A daemon would wait for a signal here.
+//! let shutdown = async {};
+//! server.run(listener, shutdown).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Main modules: [`Config`] (the flags), [`datastore`] (from URL to store), [`Listener`] (the socket),
+//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry).
+
+mod accept;
+mod address;
+mod config;
+pub mod datastore;
+mod drain;
+mod error;
+mod grpc;
+mod listen;
+mod peer;
+mod server;
+mod shutdown;
+pub mod units;
+
+pub use self::address::{AddressError, Group, SocketPath};
+pub use self::config::{Config, LogFormat};
+pub use self::error::{ServerError, one_line};
+pub use self::grpc::GpuApi;
+pub use self::listen::{ListenError, Listener, SocketOptions};
+pub use self::peer::Peer;
+pub use self::server::{ServeOptions, Server};
+pub use self::shutdown::Signals;

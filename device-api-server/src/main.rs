@@ -1,1 +1,71 @@
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! `device-apiserver`: reads the flags, starts the server, says how it ended.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use device_api_core::registry::Ledger;
+use device_api_server::{Config, Listener, LogFormat, Server, ServerError, Signals, datastore, one_line};
+use tracing_subscriber::EnvFilter;
+
+/// How many threads serve at most: a node's devices keep no more of them busy.
+const MAX_THREADS: usize = 4;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    start_logging(&config);
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, MAX_THREADS));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let outcome = runtime.map_err(|source| ServerError::Start { what: "a runtime", source }).and_then(|runtime| {
+        let outcome = runtime.block_on(serve(config));
+        // What was left behind at the end of the grace period is not waited for.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The last word goes to stderr whatever the log level; nobody is left to tell if that fails.
+            let _ = writeln!(std::io::stderr(), "device-apiserver: {}", one_line(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), ServerError> {
+    let mut signals = Signals::new().map_err(|source| ServerError::Start { what: "signal handlers", source })?;
+    let storage = datastore::open(&config.datastore_endpoint).await.map_err(ServerError::of_datastore)?;
+    let ledger = Ledger::open(storage, config.ledger_options()).await.map_err(ServerError::of_datastore)?;
+    let server = Server::new(ledger).with_options(config.serve_options()).with_gpus().await?;
+    let listener = Listener::bind(&config.socket_options()).map_err(ServerError::Listen)?;
+    tracing::info!(
+        socket = %config.bind_address,
+        datastore = %config.datastore_endpoint,
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    server
+        .run(listener, async move {
+            let signal = signals.next().await;
+            tracing::info!(signal, "shutting down");
+            tokio::spawn(async move {
+                let signal = signals.next().await;
+                let _ = writeln!(std::io::stderr(), "device-apiserver: a second signal, {signal}: ending at once");
+                std::process::exit(5);
+            });
+        })
+        .await?;
+    tracing::info!("shut down");
+    Ok(())
+}
+
+fn start_logging(config: &Config) {
+    // The level was checked when the flags were read.
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Json => logs.json().init(),
+        _ => logs.with_ansi(false).init(),
+    }
+}

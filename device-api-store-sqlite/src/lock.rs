@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use device_api_core::resource::Timestamp;
+use device_api_core::registry::{Clock as _, SystemClock};
 
 use crate::error::{Error, Result};
 
@@ -43,7 +43,7 @@ impl Lock {
         for _ in 0..tries {
             match lock.try_lock() {
                 Ok(()) => {
-                    let owner = format!("{} {}\n", std::process::id(), Timestamp::now().truncated_to_seconds());
+                    let owner = format!("{} {}\n", std::process::id(), SystemClock.now().truncated_to_seconds());
                     lock.set_len(0).and_then(|()| lock.rewind()).map_err(file)?;
                     lock.write_all(owner.as_bytes()).map_err(file)?;
                     return Ok(Self { _file: lock });

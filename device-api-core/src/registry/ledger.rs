@@ -46,7 +46,7 @@ pub(super) const QUEUE: usize = 256;
 /// }
 ///
 /// let ledger = Ledger::open(Box::new(Nowhere::default()), LedgerOptions::default()).await?;
-/// let gpus = ledger.registry(GpuStrategy::default()).await?;
+/// let gpus = ledger.registry(GpuStrategy).await?;
 /// assert!(gpus.list(&Default::default()).await?.items.is_empty());
 /// ledger.close().await?;
 /// # Ok(()) }

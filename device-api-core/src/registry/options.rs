@@ -15,7 +15,6 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
 /// This machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct SystemClock;
 
 impl Clock for SystemClock {

@@ -213,7 +213,6 @@ impl<'de> Deserialize<'de> for Gpu {
 
 /// How GPUs are prepared and validated.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct GpuStrategy;
 
 impl Strategy<Gpu> for GpuStrategy {

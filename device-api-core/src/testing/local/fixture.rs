@@ -71,7 +71,7 @@ impl Fixture {
         let storage = self.site.open().await.expect("the store opens");
         let storage = Box::new(FaultyStorage::new(storage, &self.faults));
         let ledger = Ledger::open(storage, self.options.clone()).await.expect("the ledger opens");
-        let gpus = ledger.registry(GpuStrategy::default()).await.expect("the first registry opens");
+        let gpus = ledger.registry(GpuStrategy).await.expect("the first registry opens");
         let nics = ledger.registry(NicStrategy).await.expect("the second registry opens");
         Running { ledger, gpus, nics }
     }

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The flags of `device-apiserver`, each also an environment variable.
+
+use clap::{Parser, ValueEnum};
+use device_api_core::registry::{History, LedgerOptions, Limits};
+use device_api_core::storage::Endpoint;
+
+use crate::address::{Group, SocketPath};
+use crate::datastore;
+use crate::listen::SocketOptions;
+use crate::server::ServeOptions;
+use crate::units::{Size, Span};
+
+/// Exit codes and examples, as `--help` ends with them.
+const AFTER_HELP: &str = "\
+Durations are whole numbers with ms, s, m or h; sizes with B, KiB, MiB or GiB. A flag outranks its
+environment variable.
+
+Exit codes:
+  0  stopped by SIGTERM or SIGINT; every request in flight was answered
+  2  a flag or an environment variable is not valid, or the datastore endpoint cannot be used: an
+     unknown option, no permission for its folder
+  3  the datastore cannot be opened: locked by another server, corrupt, of a newer version
+  4  the socket cannot be bound: another server is live on it, something that is not a socket has
+     its path, no permission
+  5  serving failed, the datastore could not be closed, or the shutdown was cut short: by the grace
+     period with requests still in flight, or by a second signal
+
+Examples:
+  device-apiserver
+  device-apiserver --bind-address unix:///tmp/gpu.sock --datastore-endpoint memory://
+  DEVICE_API_SOCKET_GROUP=video device-apiserver --log-format json
+
+Clients mount or open the folder of the socket: a restart replaces the socket itself. A client on
+gRPC's C core (Python, C++) sets the channel option grpc.default_authority=localhost.";
+
+/// The node-local Device API server: GPU resources with the semantics of the Kubernetes API, over
+/// gRPC on a unix socket.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "device-apiserver", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[non_exhaustive]
+pub struct Config {
+    /// The unix socket to serve on: unix:///PATH, unix:PATH or a plain path of at most 107 bytes. A
+    /// missing folder is made, with mode 0755
+    #[arg(
+        long,
+        env = "DEVICE_API_BIND_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "unix:///var/run/nvidia-device-api/device-api.sock"
+    )]
+    pub bind_address: SocketPath,
+
+    /// The socket's permission bits, in octal: who may write to it may connect
+    #[arg(long, env = "DEVICE_API_SOCKET_MODE", value_name = "MODE", default_value = "0660", value_parser = mode)]
+    pub socket_mode: u32,
+
+    /// The socket's group, by number or by its name in /etc/group [default: the process's own]
+    #[arg(long, env = "DEVICE_API_SOCKET_GROUP", value_name = "GROUP", value_parser = group)]
+    pub socket_group: Option<Group>,
+
+    /// Where objects are kept: sqlite:///PATH survives restarts, memory:// does not
+    #[arg(long, env = "DEVICE_API_DATASTORE_ENDPOINT", value_name = "URL", hide_env_values = true,
+          default_value = "sqlite:///var/lib/nvidia-device-api/state.db", value_parser = datastore::parse)]
+    pub datastore_endpoint: Endpoint,
+
+    /// How long requests in flight may take to end after SIGTERM, before they are cut
+    #[arg(long, env = "DEVICE_API_SHUTDOWN_GRACE_PERIOD", value_name = "DURATION", default_value = "10s")]
+    pub shutdown_grace_period: Span,
+
+    /// How long history is kept for watches to resume from
+    #[arg(long, env = "DEVICE_API_HISTORY_MAX_AGE", value_name = "DURATION", default_value = "1h")]
+    pub history_max_age: Span,
+
+    /// How many events history keeps at most
+    #[arg(long, env = "DEVICE_API_HISTORY_MAX_EVENTS", value_name = "COUNT", default_value_t = 100_000)]
+    pub history_max_events: usize,
+
+    /// How much memory history takes at most
+    #[arg(long, env = "DEVICE_API_HISTORY_MAX_BYTES", value_name = "SIZE", default_value = "64MiB")]
+    pub history_max_bytes: Size,
+
+    /// How many objects there may be
+    #[arg(long, env = "DEVICE_API_MAX_OBJECTS", value_name = "COUNT", default_value_t = 10_000)]
+    pub max_objects: usize,
+
+    /// How large one object may be, as JSON
+    #[arg(long, env = "DEVICE_API_MAX_OBJECT_BYTES", value_name = "SIZE", default_value = "1MiB")]
+    pub max_object_bytes: Size,
+
+    /// How many connections are served at once; further ones wait
+    #[arg(long, env = "DEVICE_API_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 256,
+          value_parser = positive::<usize>)]
+    pub max_connections: usize,
+
+    /// How many requests and watches one connection may have open at once; further ones wait
+    #[arg(long, env = "DEVICE_API_MAX_CONCURRENT_STREAMS", value_name = "COUNT", default_value_t = 100,
+          value_parser = positive::<u32>)]
+    pub max_concurrent_streams: u32,
+
+    /// How long a request may take until its answer begins. A watch's answer begins at once: this does
+    /// not end it
+    #[arg(long, env = "DEVICE_API_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "60s")]
+    pub request_timeout: Span,
+
+    /// How large one request message may be
+    #[arg(long, env = "DEVICE_API_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "4MiB")]
+    pub max_request_bytes: Size,
+
+    /// When the server ends a watch, which resumes, give or take a tenth
+    #[arg(long, env = "DEVICE_API_WATCH_MAX_DURATION", value_name = "DURATION", default_value = "60m")]
+    pub watch_max_duration: Span,
+
+    /// How often a quiet watch that asked for bookmarks gets one
+    #[arg(long, env = "DEVICE_API_WATCH_BOOKMARK_INTERVAL", value_name = "DURATION", default_value = "60s")]
+    pub watch_bookmark_interval: Span,
+
+    /// What to log, to stderr: error, warn, info, debug, trace, or tracing's filter syntax
+    #[arg(long, env = "DEVICE_API_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = filter)]
+    pub log_level: String,
+
+    /// How to log
+    #[arg(long, env = "DEVICE_API_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// The bounds of serving.
+    #[must_use]
+    pub fn serve_options(&self) -> ServeOptions {
+        ServeOptions {
+            grace_period: self.shutdown_grace_period.0,
+            max_connections: self.max_connections,
+            max_concurrent_streams: self.max_concurrent_streams,
+            request_timeout: self.request_timeout.0,
+            max_request_bytes: self.max_request_bytes.0,
+        }
+    }
+
+    /// How the ledger behaves.
+    #[must_use]
+    pub fn ledger_options(&self) -> LedgerOptions {
+        let history = History::default()
+            .with_max_age(self.history_max_age.0)
+            .with_max_events(self.history_max_events)
+            .with_max_bytes(self.history_max_bytes.0);
+        let limits =
+            Limits::default().with_max_objects(self.max_objects).with_max_object_bytes(self.max_object_bytes.0);
+        LedgerOptions::default()
+            .with_history(history)
+            .with_limits(limits)
+            .with_max_watch(self.watch_max_duration.0)
+            .with_bookmark_interval(self.watch_bookmark_interval.0)
+    }
+
+    /// How the socket is made.
+    #[must_use]
+    pub fn socket_options(&self) -> SocketOptions {
+        let options = SocketOptions::new(self.bind_address.clone()).with_mode(self.socket_mode);
+        match &self.socket_group {
+            Some(group) => options.with_group(group.clone()),
+            None => options,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object on each line.
+    Json,
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| format!("{text:?} is not a mode: write up to three octal digits, such as 0660"))
+}
+
+fn group(text: &str) -> Result<Group, String> {
+    if text.is_empty() { Err("write a group's number or name".to_owned()) } else { Ok(Group::new(text)) }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    match text.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; write error, warn, info, debug or trace")),
+    }
+}
+
+fn positive<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    let number = text.parse::<T>().ok().filter(|number| *number >= T::from(1));
+    number.ok_or_else(|| "write a whole number of at least 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Config, clap::Error> {
+        Config::try_parse_from(std::iter::once(&"device-apiserver").chain(flags))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_of_its_name() {
+        for argument in Config::command().get_arguments() {
+            let name = argument.get_long().unwrap();
+            let expected = format!("DEVICE_API_{}", name.replace('-', "_").to_uppercase());
+            assert_eq!(argument.get_env().unwrap(), expected.as_str());
+            assert!(argument.get_help().is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_library() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.serve_options(), ServeOptions::default());
+        let (ledger, library) = (config.ledger_options(), LedgerOptions::default());
+        assert_eq!(ledger.history, library.history);
+        assert_eq!(ledger.limits, library.limits);
+        assert_eq!(ledger.max_watch, library.max_watch);
+        assert_eq!(ledger.bookmark_interval, library.bookmark_interval);
+        assert_eq!(config.socket_mode, 0o660);
+    }
+
+    #[test]
+    fn a_mode_is_octal_and_has_permission_bits_only() {
+        for (text, bits) in [("0660", 0o660), ("600", 0o600), ("0", 0)] {
+            assert_eq!(mode(text), Ok(bits));
+        }
+        for text in ["", "4660", "0o660", "-1", "888"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_would_serve_nobody_is_refused() {
+        for flag in ["--max-connections=0", "--max-concurrent-streams=0", "--max-connections=x"] {
+            assert!(parse(&[flag]).unwrap_err().to_string().contains("at least 1"), "{flag}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_that_does_not_parse_is_refused() {
+        assert!(parse(&["--log-level=debug,h2=warn"]).is_ok());
+        assert!(parse(&["--log-level=h2=loud"]).is_err());
+    }
+}

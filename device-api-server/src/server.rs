@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is served, and how it ends.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::time::Duration;
+
+use device_api_core::proto::FILE_DESCRIPTOR_SET;
+use device_api_core::registry::{Ledger, Registry};
+use device_api_core::resource::{Gpu, GpuStrategy};
+use device_api_core::storage::StorageError;
+use tokio::sync::oneshot;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::{LayerExt as _, RoutesBuilder};
+use tonic_health::ServingStatus;
+use tower_service::Service;
+
+use crate::accept::Incoming;
+use crate::drain::Drain;
+use crate::error::ServerError;
+use crate::grpc::GpuApi;
+use crate::grpc::layers::Guard;
+use crate::listen::Listener;
+use crate::shutdown::{Stages, notify};
+
+/// How often a connection on which nothing happens is asked whether its peer still lives, and how
+/// long that may take to answer.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+/// The longest header list of a request: names and selectors travel in messages, not in headers.
+const MAX_HEADERS: u32 = 16 << 10;
+/// How long the datastore may take to close once nothing runs any more.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bounds of serving. The defaults are those of the flags of `device-apiserver`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServeOptions {
+    /// How long requests in flight may take to end after the shutdown began: 10 s.
+    pub grace_period: Duration,
+    /// How many connections are served at once: 256.
+    pub max_connections: usize,
+    /// How many requests and watches one connection may have open at once: 100.
+    pub max_concurrent_streams: u32,
+    /// How long a request may take until its answer begins: 60 s.
+    pub request_timeout: Duration,
+    /// How large one request message may be, in bytes: 4 MiB.
+    pub max_request_bytes: usize,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            grace_period: Duration::from_secs(10),
+            max_connections: 256,
+            max_concurrent_streams: 100,
+            request_timeout: Duration::from_secs(60),
+            max_request_bytes: 4 << 20,
+        }
+    }
+}
+
+/// The services on one ledger, ready to run on a socket.
+///
+/// Health (`grpc.health.v1`) and reflection (`v1` and `v1alpha`) come along.
+pub struct Server {
+    ledger: Ledger,
+    options: ServeOptions,
+    stages: Stages,
+    routes: RoutesBuilder,
+    names: Vec<&'static str>,
+    descriptors: Vec<&'static [u8]>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("ledger", &self.ledger)
+            .field("options", &self.options)
+            .field("services", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server on a ledger, which it closes when it ends. It serves nothing yet.
+    #[must_use]
+    pub fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            options: ServeOptions::default(),
+            stages: Stages::default(),
+            routes: RoutesBuilder::default(),
+            names: Vec::new(),
+            descriptors: Vec::new(),
+        }
+    }
+
+    /// With these bounds. Call it before services are added: they take their limits from it.
+    #[must_use]
+    pub fn with_options(mut self, options: ServeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Serves GPUs.
+    ///
+    /// # Errors
+    /// When the stored GPUs cannot be read, or the ledger's GPUs have a registry already: then use
+    /// [`Self::with_gpu_registry`].
+    pub async fn with_gpus(self) -> Result<Self, ServerError> {
+        let gpus = self.ledger.registry(GpuStrategy).await.map_err(ServerError::Registry)?;
+        Ok(self.with_gpu_registry(gpus))
+    }
+
+    /// Serves the GPUs of this registry.
+    #[must_use]
+    pub fn with_gpu_registry(self, gpus: Registry<Gpu>) -> Self {
+        let limit = self.options.max_request_bytes;
+        let service = GpuApi::new(gpus).into_service().max_decoding_message_size(limit);
+        self.add_service(service, FILE_DESCRIPTOR_SET)
+    }
+
+    /// Serves another service, whose file descriptor set reflection shows.
+    ///
+    /// A stream that it leaves open is cut when the grace period of a shutdown is over.
+    #[must_use]
+    pub fn add_service<S>(mut self, service: S, descriptors: &'static [u8]) -> Self
+    where
+        S: Service<http::Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S::Response: axum_core::response::IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME);
+        self.descriptors.push(descriptors);
+        self.routes.add_service(service);
+        self
+    }
+
+    /// Serves on a socket until `shutdown` is done, and ends in order: health says NOT_SERVING, no
+    /// connection is accepted, what is queued is committed, watches end after what was committed was
+    /// sent, requests in flight are answered, the socket is removed and the store is closed.
+    ///
+    /// # Errors
+    /// When serving fails, when requests were cut because the grace period was over, or when the
+    /// store could not be closed. The server is down in any case.
+    pub async fn run(mut self, listener: Listener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let Listener { listener, claim } = listener;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        for name in &self.names {
+            health.set_service_status(*name, ServingStatus::Serving).await;
+        }
+        // Their streams know nothing of our shutdown.
+        let drain = Drain(self.stages.draining.clone());
+        self.routes.add_service(drain.named_layer(health_service));
+        self.routes.add_service(drain.named_layer(self.reflection().build_v1().map_err(ServerError::Reflection)?));
+        self.routes.add_service(drain.named_layer(self.reflection().build_v1alpha().map_err(ServerError::Reflection)?));
+
+        let (stop, stopped) = oneshot::channel::<()>();
+        let incoming = Incoming::new(listener, self.options.max_connections, self.stages.clone());
+        let guard =
+            Guard { request_timeout: self.options.request_timeout, max_request_bytes: self.options.max_request_bytes };
+        let serving = tonic::transport::Server::builder()
+            .max_concurrent_streams(self.options.max_concurrent_streams)
+            .http2_keepalive_interval(Some(KEEPALIVE.0))
+            .http2_keepalive_timeout(Some(KEEPALIVE.1))
+            .http2_max_header_list_size(MAX_HEADERS)
+            .layer(guard)
+            .add_routes(std::mem::take(&mut self.routes).routes())
+            .serve_with_incoming_shutdown(incoming, async {
+                let _ = stopped.await;
+            });
+        let mut serving = std::pin::pin!(serving);
+        notify("READY=1");
+        let ended = tokio::select! {
+            ended = &mut serving => Some(ended),
+            () = shutdown => None,
+        };
+
+        notify("STOPPING=1");
+        for name in self.names.iter().chain(&[""]) {
+            health.set_service_status(*name, ServingStatus::NotServing).await;
+        }
+        let _ = stop.send(());
+        self.stages.draining.cancel();
+        // In a task, so that it goes on when we lose patience.
+        let ledger = self.ledger.clone();
+        let closing = tokio::spawn(async move { ledger.close().await });
+        let (served, cut) = match ended {
+            Some(ended) => (ended, false),
+            None => match tokio::time::timeout(self.options.grace_period, &mut serving).await {
+                Ok(served) => (served, false),
+                Err(_) => {
+                    self.stages.cut.cancel();
+                    // Connections that are cut end at once; a handler that blocks is left behind.
+                    let last = tokio::time::timeout(Duration::from_secs(1), &mut serving).await;
+                    (last.unwrap_or(Ok(())), true)
+                }
+            },
+        };
+        drop(claim);
+        let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
+        served.map_err(ServerError::Serve)?;
+        close_outcome(closed)?;
+        if cut { Err(ServerError::Cut { grace: self.options.grace_period }) } else { Ok(()) }
+    }
+
+    fn reflection(&self) -> tonic_reflection::server::Builder<'static> {
+        let known = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        self.descriptors.iter().fold(known, |known, set| known.register_encoded_file_descriptor_set(set))
+    }
+}
+
+type Closed = Result<Result<Result<(), StorageError>, tokio::task::JoinError>, tokio::time::error::Elapsed>;
+
+fn close_outcome(closed: Closed) -> Result<(), ServerError> {
+    match closed {
+        Ok(Ok(closed)) => closed.map_err(ServerError::Close),
+        // The task does nothing but wait for the ledger; it fails only when the runtime is going down.
+        Ok(Err(_)) | Err(_) => Err(ServerError::CloseTimeout { patience: CLOSE_PATIENCE }),
+    }
+}

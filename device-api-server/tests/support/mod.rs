@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs the real binary on temporary paths.
+
+// Each test binary uses its own part of this file.
+#![allow(dead_code, unreachable_pub)]
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up: no verdict depends on it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary, without flags, free of what the environment says about it.
+pub fn device_apiserver() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_device-apiserver"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("DEVICE_API_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+    command
+}
+
+/// A running server with an SQLite database, both in one folder.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    folder: PathBuf,
+    log: PathBuf,
+    // Removed after the server is gone.
+    _temporary: Option<TempDir>,
+}
+
+impl Daemon {
+    /// Starts a server in a folder of its own and waits until its socket takes connections. A flag
+    /// given here overrides the defaults of this file.
+    pub fn start(flags: &[&str]) -> Self {
+        let temporary = TempDir::new().unwrap();
+        let mut daemon = Self::start_in(temporary.path(), flags);
+        daemon._temporary = Some(temporary);
+        daemon
+    }
+
+    /// Starts a server in this folder, where an earlier one may have left its database, and waits
+    /// until its socket takes connections.
+    pub fn start_in(folder: &Path, flags: &[&str]) -> Self {
+        let mut daemon = Self::spawn_in(folder, flags);
+        daemon.wait_until_live();
+        daemon
+    }
+
+    /// Starts a server in this folder and does not wait.
+    pub fn spawn_in(folder: &Path, flags: &[&str]) -> Self {
+        let log = folder.join("stderr.log");
+        let mut command = device_apiserver();
+        if !flags.iter().any(|flag| flag.starts_with("--bind-address")) {
+            command.arg(format!("--bind-address={}", socket_in(folder).display()));
+        }
+        if !flags.iter().any(|flag| flag.starts_with("--datastore-endpoint")) {
+            command.arg(format!("--datastore-endpoint=sqlite://{}", database_in(folder).display()));
+        }
+        let output = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command.args(flags).stdout(Stdio::null()).stderr(output).spawn().unwrap();
+        Self { child, folder: folder.to_owned(), log, _temporary: None }
+    }
+
+    /// Waits until the socket takes connections.
+    pub fn wait_until_live(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while UnixStream::connect(self.socket()).is_err() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status} before it took connections:\n{}", self.stderr());
+            }
+            assert!(Instant::now() < end, "no socket after {PATIENCE:?}:\n{}", self.stderr());
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The folder of the socket, the database and the log.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The socket's path, unless a flag named another.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(&self.folder)
+    }
+
+    /// The database file's path, unless a flag named another.
+    pub fn database(&self) -> PathBuf {
+        database_in(&self.folder)
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the server wrote to stderr so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until the process ends.
+    pub fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "still running after {PATIENCE:?}:\n{}", self.stderr());
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.child.kill().unwrap();
+        self.wait()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Nothing is left to do about a process that has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The socket of a server in this folder.
+pub fn socket_in(folder: &Path) -> PathBuf {
+    folder.join("device-api.sock")
+}
+
+/// The database of a server in this folder.
+pub fn database_in(folder: &Path) -> PathBuf {
+    folder.join("state.db")
+}
