@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use device_api_client::Target;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -94,6 +95,11 @@ impl Daemon {
         socket_in(&self.folder)
     }
 
+    /// Where a client finds the server, unless a flag named another socket.
+    pub fn target(&self) -> Target {
+        self.socket().display().to_string().parse().unwrap()
+    }
+
     /// The database file's path, unless a flag named another.
     pub fn database(&self) -> PathBuf {
         database_in(&self.folder)
@@ -144,6 +150,9 @@ impl Drop for Daemon {
         // Nothing is left to do about a process that has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("what the server said:\n{}", self.stderr());
+        }
     }
 }
 
