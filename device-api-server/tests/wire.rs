@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use device_api_client::{Api, Client, ConnectOptions};
+use device_api_client::Api;
 use device_api_core::resource::Gpu;
 use device_api_core::testing::contract::{ContractCase, World, cases};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -30,7 +30,7 @@ impl World for Remote {
     type Api = Api<Gpu>;
 
     fn api(&self) -> Api<Gpu> {
-        Api::all(Client::lazy(&self.daemon.target(), ConnectOptions::default()))
+        self.daemon.api()
     }
 }
 

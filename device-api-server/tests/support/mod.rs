@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Runs the real binary on temporary paths.
 
-// Each test binary uses its own part of this file.
-#![allow(dead_code, unreachable_pub)]
+// Each test binary uses its own part of this file, and clippy.toml's exceptions for tests do not reach it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use device_api_client::Target;
+use device_api_client::{Api, Client, ConnectOptions, Target, Transport};
+use device_api_core::proto::v1alpha1::gpu_service_client::GpuServiceClient;
+use device_api_core::resource::Gpu;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -95,9 +97,20 @@ impl Daemon {
         socket_in(&self.folder)
     }
 
-    /// Where a client finds the server, unless a flag named another socket.
-    pub fn target(&self) -> Target {
-        self.socket().display().to_string().parse().unwrap()
+    /// A client with a connection of its own, made by its first call.
+    pub fn client(&self) -> Client {
+        let target: Target = self.socket().display().to_string().parse().unwrap();
+        Client::lazy(&target, ConnectOptions::default())
+    }
+
+    /// The verbs on a connection of their own.
+    pub fn api(&self) -> Api<Gpu> {
+        Api::all(self.client())
+    }
+
+    /// What tonic generates from the .proto, on a connection of its own.
+    pub fn stub(&self) -> GpuServiceClient<Transport> {
+        GpuServiceClient::new(self.client().transport()).max_decoding_message_size(64 << 20)
     }
 
     /// The database file's path, unless a flag named another.
