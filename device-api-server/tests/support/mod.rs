@@ -4,6 +4,8 @@
 // Each test binary uses its own part of this file, and clippy.toml's exceptions for tests do not reach it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr)]
 
+pub mod raw;
+
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
