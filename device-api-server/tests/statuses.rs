@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What only a raw request can say, and what its status says in turn.
 
-#![allow(clippy::unwrap_used)] // clippy.toml's exception for tests does not reach their functions
+// clippy.toml's exceptions for tests do not reach their functions.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

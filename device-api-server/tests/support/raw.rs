@@ -13,7 +13,7 @@ use tonic::{Request, Status};
 /// Sends these bytes as the one message of a call, such as `/grpc.health.v1.Health/Check`.
 pub async fn call(client: &Client, method: &str, message: Vec<u8>) -> Result<Vec<u8>, Status> {
     let mut grpc = Grpc::new(client.transport());
-    grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    grpc.ready().await.map_err(Status::from_error)?;
     let answer = grpc.unary(Request::new(message), PathAndQuery::from_str(method).unwrap(), Bytes).await;
     answer.map(tonic::Response::into_inner)
 }
