@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Runs the real binary on temporary paths.
 
-// Each test binary uses its own part of this file.
-#![allow(dead_code, unreachable_pub)]
+// Each test binary uses its own part of this file, and clippy.toml's exceptions for tests do not reach it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+pub mod raw;
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
@@ -11,6 +13,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use device_api_client::{Api, Client, ConnectOptions, Target, Transport};
+use device_api_core::proto::v1alpha1::gpu_service_client::GpuServiceClient;
+use device_api_core::resource::Gpu;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -94,6 +99,22 @@ impl Daemon {
         socket_in(&self.folder)
     }
 
+    /// A client with a connection of its own, made by its first call.
+    pub fn client(&self) -> Client {
+        let target: Target = self.socket().display().to_string().parse().unwrap();
+        Client::lazy(&target, ConnectOptions::default())
+    }
+
+    /// The verbs on a connection of their own.
+    pub fn api(&self) -> Api<Gpu> {
+        Api::all(self.client())
+    }
+
+    /// What tonic generates from the .proto, on a connection of its own.
+    pub fn stub(&self) -> GpuServiceClient<Transport> {
+        GpuServiceClient::new(self.client().transport()).max_decoding_message_size(64 << 20)
+    }
+
     /// The database file's path, unless a flag named another.
     pub fn database(&self) -> PathBuf {
         database_in(&self.folder)
@@ -144,6 +165,9 @@ impl Drop for Daemon {
         // Nothing is left to do about a process that has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("what the server said:\n{}", self.stderr());
+        }
     }
 }
 
