@@ -64,8 +64,12 @@ impl Daemon {
 
     /// Starts a server in this folder and does not wait.
     pub fn spawn_in(folder: &Path, flags: &[&str]) -> Self {
+        Self::spawn(device_apiserver(), folder, flags)
+    }
+
+    /// Runs this command in this folder, with the flags that are missing, and does not wait.
+    pub fn spawn(mut command: Command, folder: &Path, flags: &[&str]) -> Self {
         let log = folder.join("stderr.log");
-        let mut command = device_apiserver();
         if !flags.iter().any(|flag| flag.starts_with("--bind-address")) {
             command.arg(format!("--bind-address={}", socket_in(folder).display()));
         }
