@@ -132,6 +132,13 @@ impl Daemon {
         self.child.id()
     }
 
+    /// The most memory that the server ever had in RAM, in bytes (`VmHWM`, proc(5)).
+    pub fn peak_memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+    }
+
     /// What the server wrote to stderr so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
