@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What holds for every call, whatever its service: it ends in time, a panic ends one call only, and
-//! every refusal is one of this API's errors.
+//! What holds for every call, whatever its service: it ends in time, a panic ends one call only,
+//! every refusal is one of this API's errors, and it counts as in flight until its answer has ended.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::in_flight::{Answer, InFlight};
 use crate::units::Size;
 
 /// How long a client should wait before it repeats a request that took too long.
@@ -25,17 +26,18 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const MAX_METHOD: usize = 128;
 
 /// Wraps every call in a [`Guarded`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Guard {
     pub(crate) request_timeout: Duration,
     pub(crate) max_request_bytes: usize,
+    pub(crate) in_flight: InFlight,
 }
 
 impl<S> Layer<S> for Guard {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, guard: *self }
+        Guarded { inner, guard: self.clone() }
     }
 }
 
@@ -54,7 +56,7 @@ where
     S::Future: Send + 'static,
     ResponseBody: Default,
 {
-    type Response = S::Response;
+    type Response = Response<Answer<ResponseBody>>;
     type Error = S::Error;
     type Future = BoxFuture<Result<Self::Response, Self::Error>>;
 
@@ -63,24 +65,26 @@ where
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let guard = self.guard;
+        let guard = self.guard.clone();
+        let in_flight = guard.in_flight.call();
         let method = request.uri().path().to_owned();
         let call = self.inner.call(request);
         Box::pin(async move {
             // This bounds a unary call as a whole, its upload included, and of a stream the time until
             // it begins: its messages come later, in the body.
-            match tokio::time::timeout(guard.request_timeout, caught(call)).await {
+            let response = match tokio::time::timeout(guard.request_timeout, caught(call)).await {
                 Ok(Ok(answer)) => {
                     let mut response = answer?;
                     reword(response.headers_mut(), &method, guard.max_request_bytes);
-                    Ok(response)
+                    response
                 }
                 Ok(Err(panic)) => {
                     tracing::error!(method, panic = panic_text(&*panic), "a call panicked");
-                    Ok(Status::from(Error::internal("the request failed in an unforeseen way")).into_http())
+                    Status::from(Error::internal("the request failed in an unforeseen way")).into_http()
                 }
-                Err(_) => Ok(Status::from(timed_out(guard.request_timeout)).into_http()),
-            }
+                Err(_) => Status::from(timed_out(guard.request_timeout)).into_http(),
+            };
+            Ok(response.map(|body| Answer::new(body, in_flight)))
         })
     }
 }
