@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A storage backend of one's own: a file with a line of JSON for each commit. `jsonl/` is the backend, and
+//! `tests/own_backend.rs` holds it to everything that a backend promises.
+//!
+//! ```console
+//! cargo run --example own_backend -- /tmp/gpus.jsonl
+//! cargo test --package device-api-examples --test own_backend
+//! ```
+#![allow(clippy::print_stdout)] // a program for a terminal
+
+mod jsonl;
+
+use std::path::Path;
+
+use device_api_core::registry::{Ledger, LedgerOptions, ListParams, PostParams};
+use device_api_core::resource::{Gpu, GpuStrategy, ObjectMeta};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args().nth(1).ok_or("name a file")?;
+    // Versions, conflicts, history, lists and watches are the ledger's part. A backend is a journal.
+    let storage = jsonl::JsonLines::open(Path::new(&path)).await?;
+    let ledger = Ledger::open(Box::new(storage), LedgerOptions::default()).await?;
+    let gpus = ledger.registry(GpuStrategy).await?;
+
+    let count = gpus.list(&ListParams::default()).await?.items.len();
+    let gpu = Gpu { metadata: ObjectMeta::named(format!("gpu-{count}")), ..Gpu::default() };
+    let created = gpus.create(&PostParams::default(), &gpu).await?;
+    println!("{count} GPUs from earlier runs; created {}", created.metadata.name);
+    Ok(ledger.close().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use device_api_core::storage::{Storage as _, StorageErrorKind};
+
+    use super::*;
+
+    // What the conformance suite cannot know: how this backend's file looks.
+
+    #[tokio::test]
+    async fn a_commit_that_was_cut_short_never_happened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gpus.jsonl");
+        std::fs::write(&path, "{\"Marks\":[7,7]}\n{\"Commit\":[{\"revision\":8,\"prev").unwrap();
+        let mut storage = jsonl::JsonLines::open(&path).await.unwrap();
+        let found = storage.load().await.unwrap();
+        assert_eq!((found.last.0, found.compacted.0, found.records), (7, 7, Vec::new()));
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("]}\n"), "nothing is appended to a torn line");
+    }
+
+    #[tokio::test]
+    async fn a_whole_line_that_does_not_parse_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gpus.jsonl");
+        let text = "{\"Marks\":[7,7]}\n{\"Comm\n{\"Commit\":[]}\n";
+        std::fs::write(&path, text).unwrap();
+        let error = jsonl::JsonLines::open(&path).await.unwrap_err();
+        assert_eq!(error.kind(), StorageErrorKind::Corrupt);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A resource type of one's own, network adapters, served beside the GPUs by a daemon of one's own, with no
+//! change to the Device API.
+//!
+//! `nic.rs` is the type, `nic.proto` and `wire.rs` are its form on the wire, `service.rs` is the server's side
+//! and `client.rs` the client's, after which `Api<Nic>` has every verb. A type that stays in one process needs
+//! `nic.rs` only.
+//!
+//! ```console
+//! cargo run --example own_resource -- /tmp/device-api-nics
+//! ```
+#![allow(clippy::print_stdout)] // a program for a terminal
+
+mod client;
+mod nic;
+mod service;
+mod wire;
+
+use device_api_client::{Api, Client, Target};
+use device_api_core::patch::Patch;
+use device_api_core::registry::{Ledger, LedgerOptions, ListParams, PatchParams, PostParams, WatchParams};
+use device_api_core::resource::{Condition, ConditionStatus, ObjectMeta};
+use device_api_server::{Listener, Server, Signals, SocketOptions};
+use device_api_store_memory::Memory;
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::nic::{Nic, NicSpec, NicStatus, NicStrategy};
+use crate::service::NicApi;
+use crate::wire::nic_service_server::NicServiceServer;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = std::env::args().nth(1).ok_or("name a folder for the socket")?;
+    let socket = format!("{folder}/device-api.sock");
+    let mut signals = Signals::new()?;
+
+    // One ledger for both types: they share one counter of versions, and commit in one order.
+    let ledger = Ledger::open(Box::new(Memory::new().open()?), LedgerOptions::default()).await?;
+    let nics = ledger.registry(NicStrategy).await?;
+    let service = NicServiceServer::new(NicApi { nics });
+    let server = Server::new(ledger).with_gpus().await?.add_service(service, wire::DESCRIPTORS);
+    let listener = Listener::bind(&SocketOptions::new(socket.parse()?))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.run(listener, async {
+        let _ = stopped.await; // dropped unsent when we fail, which is as good a reason to end
+    }));
+
+    visit(Client::connect(socket.parse::<Target>()?).await?).await?;
+    println!("serving on {socket}");
+    signals.next().await;
+    let _ = stop.send(()); // refused when the server has ended, which the next line tells
+    Ok(serving.await??)
+}
+
+/// What any program that reaches the socket can do.
+async fn visit(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    let nics: Api<Nic> = Api::all(client);
+    let up = Condition::new("LinkUp", ConditionStatus::True);
+    let nic = Nic {
+        metadata: ObjectMeta::named("eth0"),
+        spec: NicSpec { address: "02:00:00:0a:1b:2c".to_owned() },
+        status: NicStatus { conditions: vec![up] },
+    };
+    let created = nics.create(&PostParams::default(), &nic).await?;
+    println!("created {} {}", created.metadata.name, created.spec.address);
+
+    let mut events = nics.watch(&WatchParams::default().at(&created.metadata.resource_version)).await?;
+    let down = json!({"status": {"conditions": [{"type": "LinkUp", "status": "False"}]}});
+    nics.patch_status("eth0", &PatchParams::default(), &Patch::strategic(&down)?).await?;
+    let event = events.next().await.ok_or("the watch ended")??;
+    println!("{} {}", event.wire_type(), event.object().map_or("", |nic| &nic.metadata.name));
+
+    let selected = nics.list(&ListParams::default().fields("status.conditions[LinkUp]=False")).await?;
+    println!("{} adapter has no link", selected.items.len());
+
+    let other = json!({"spec": {"address": "02:00:00:00:00:00"}});
+    if let Err(error) = nics.patch("eth0", &PatchParams::default(), &Patch::merge(&other)?).await {
+        println!("refused: {error}");
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The examples do what they say: each runs as the program that `cargo test` built beside this one.
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml's exception for tests does not reach their functions
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use device_api_core::registry::{Ledger, LedgerOptions};
+use device_api_server::{Listener, Server, SocketOptions};
+use device_api_store_memory::Memory;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// An example, pointed at a socket.
+fn example(name: &str, socket: &Path) -> Command {
+    // target/<profile>/deps/run-… is this test, target/<profile>/examples/… are the examples.
+    let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let program = profile.join("examples").join(name);
+    assert!(program.exists(), "{} is not built: run cargo test --package device-api-examples", program.display());
+    let mut command = Command::new(program);
+    command.env("NVIDIA_DEVICE_API_PATH", socket).env_remove("NVIDIA_DEVICE_API_SOCK").stdin(Stdio::null());
+    command
+}
+
+/// What an example says, run to its end.
+fn says(name: &str, socket: &Path, arguments: &[&str]) -> String {
+    let output = example(name, socket).args(arguments).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// An example that runs on.
+struct Running {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    fn start(name: &str, socket: &Path, arguments: &[&str]) -> Self {
+        let mut child = example(name, socket).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line, without the version at its end, which differs each time.
+    fn line(&mut self) -> String {
+        let line = self.lines.next().unwrap().unwrap();
+        line.split(" at version ").next().unwrap().to_owned()
+    }
+
+    fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.ends_well();
+    }
+
+    fn ends_well(&mut self) {
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Only a test that fails leaves one running.
+        let _ = self.child.kill();
+    }
+}
+
+/// A server in this process: the library, over memory that survives its restarts.
+struct Node {
+    runtime: Runtime,
+    memory: Memory,
+    folder: TempDir,
+    server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let mut node = Self { runtime, memory: Memory::new(), folder: TempDir::new().unwrap(), server: None };
+        node.start();
+        node
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("device-api.sock")
+    }
+
+    fn start(&mut self) {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let options = SocketOptions::new(self.socket().to_str().unwrap().parse().unwrap());
+        let storage = self.memory.open().unwrap();
+        let (server, listener) = self.runtime.block_on(async {
+            let ledger = Ledger::open(Box::new(storage), LedgerOptions::default()).await.unwrap();
+            let server = Server::new(ledger).with_gpus().await.unwrap();
+            (server, Listener::bind(&options).unwrap())
+        });
+        let serving = self.runtime.spawn(async move {
+            server.run(listener, async { stopped.await.unwrap() }).await.unwrap();
+        });
+        self.server = Some((stop, serving));
+    }
+
+    fn stop(&mut self) {
+        let (stop, serving) = self.server.take().unwrap();
+        stop.send(()).unwrap();
+        self.runtime.block_on(serving).unwrap();
+    }
+}
+
+fn lines(said: &str) -> Vec<&str> {
+    said.lines().map(|line| line.split(" at version ").next().unwrap()).collect()
+}
+
+#[test]
+fn the_provider_registers_then_updates_and_changes_nothing_the_second_time() {
+    let node = Node::new();
+    let socket = node.socket();
+    assert_eq!(lines(&says("provider", &socket, &[])), ["created gpu-0"]);
+    let first = says("provider", &socket, &["gpu-0", "False"]);
+    assert_eq!(lines(&first), ["updated gpu-0"]);
+    assert_eq!(says("provider", &socket, &["gpu-0", "False"]), first, "the version is the same");
+    assert_eq!(lines(&says("list", &socket, &[])), ["gpu-0 GPU-0 ExampleHealthy=False", "1 GPUs"]);
+}
+
+#[test]
+fn the_list_takes_a_field_selector() {
+    let node = Node::new();
+    let socket = node.socket();
+    for (name, health) in [("gpu-0", "True"), ("gpu-1", "False")] {
+        says("provider", &socket, &[name, health]);
+    }
+    let sick = says("list", &socket, &["status.conditions[ExampleHealthy]!=True"]);
+    assert_eq!(lines(&sick), ["gpu-1 GPU-1 ExampleHealthy=False", "1 GPUs"]);
+}
+
+#[test]
+fn the_watch_goes_on_after_a_restart_without_a_gap() {
+    let mut node = Node::new();
+    let socket = node.socket();
+    says("provider", &socket, &["gpu-0"]);
+    let mut watch = Running::start("watch", &socket, &[]);
+    assert_eq!(watch.line(), "LISTED gpu-0 ExampleHealthy=True");
+    says("provider", &socket, &["gpu-0", "False"]);
+    assert_eq!(watch.line(), "MODIFIED gpu-0 ExampleHealthy=False");
+
+    node.stop();
+    assert!(watch.line().starts_with("WAITING "));
+    node.start();
+    says("provider", &socket, &["gpu-1"]);
+    let next = std::iter::repeat_with(|| watch.line()).find(|line| !line.starts_with("WAITING "));
+    assert_eq!(next.unwrap(), "ADDED gpu-1 ExampleHealthy=True");
+}
+
+#[test]
+fn the_watch_lists_again_after_a_reset_and_tells_what_vanished() {
+    let mut node = Node::new();
+    let socket = node.socket();
+    says("provider", &socket, &["gpu-0"]);
+    let mut watch = Running::start("watch", &socket, &[]);
+    assert_eq!(watch.line(), "LISTED gpu-0 ExampleHealthy=True");
+
+    node.stop();
+    assert!(watch.line().starts_with("WAITING "));
+    node.memory = Memory::new();
+    node.start();
+    let next = std::iter::repeat_with(|| watch.line()).find(|line| !line.starts_with("WAITING "));
+    assert_eq!(next.unwrap(), "DELETED gpu-0");
+}
+
+#[test]
+fn the_watch_ends_after_as_many_lines_as_it_was_asked_for() {
+    let node = Node::new();
+    let socket = node.socket();
+    for name in ["gpu-0", "gpu-1", "gpu-2"] {
+        says("provider", &socket, &[name]);
+    }
+    assert_eq!(lines(&says("watch", &socket, &["2"])).len(), 2);
+}
+
+#[test]
+fn the_embedded_registry_is_reached_on_its_socket_and_remembers() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("device-api.sock");
+    let arguments = [folder.path().to_str().unwrap()];
+    for first in ["registered gpu-embedded", "gpu-embedded was registered by an earlier run"] {
+        let mut daemon = Running::start("embedded_registry", &socket, &arguments);
+        assert_eq!(daemon.line(), first);
+        assert_eq!(daemon.line(), format!("serving on {}", socket.display()));
+        assert_eq!(lines(&says("list", &socket, &[]))[1..], ["1 GPUs"]);
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_resource_of_ones_own_has_every_verb_on_the_socket_beside_the_gpus() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("device-api.sock");
+    let mut daemon = Running::start("own_resource", &socket, &[folder.path().to_str().unwrap()]);
+    let said = [
+        "created eth0 02:00:00:0a:1b:2c".to_owned(),
+        "MODIFIED eth0".to_owned(),
+        "1 adapter has no link".to_owned(),
+        "refused: NIC \"eth0\" is invalid: spec.address: field is immutable".to_owned(),
+        format!("serving on {}", socket.display()),
+    ];
+    assert_eq!(std::iter::repeat_with(|| daemon.line()).take(said.len()).collect::<Vec<_>>(), said);
+    assert_eq!(lines(&says("list", &socket, &[])), ["0 GPUs"]);
+    daemon.stop();
+}
+
+#[test]
+fn the_own_backend_remembers_across_runs() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("gpus.jsonl");
+    for count in 0..3 {
+        let said = says("own_backend", folder.path(), &[file.to_str().unwrap()]);
+        assert_eq!(said, format!("{count} GPUs from earlier runs; created gpu-{count}\n"));
+    }
+}
+
+#[test]
+fn what_is_tested_with_memory_works_against_a_server_too() {
+    let node = Node::new();
+    let socket = node.socket();
+    says("provider", &socket, &["gpu-0", "False"]);
+    assert_eq!(says("test_with_memory", &socket, &[]), "cordoned 1\n");
+    assert_eq!(says("test_with_memory", &socket, &[]), "cordoned 0\n");
+}
