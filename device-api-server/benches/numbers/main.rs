@@ -7,7 +7,8 @@
 //! that one cannot take any more is found before somebody needs it.
 
 // clippy.toml's exceptions for tests do not reach here; and nobody calls a benchmark but people.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(missing_docs, unreachable_pub)]
 
 mod callers;
 mod calls;
@@ -29,8 +30,11 @@ use std::io::Write as _;
 use plan::Plan;
 use table::Row;
 
+/// Takes numbers.
+type Measure = fn(&Plan) -> Vec<Row>;
+
 /// Every measurement: its name, and what takes it.
-const MEASUREMENTS: &[(&str, fn(&Plan) -> Vec<Row>)] = &[
+const MEASUREMENTS: &[(&str, Measure)] = &[
     ("Registry::get", reads::get),
     ("GetGpu", serving::get_gpu),
     ("UpdateGpuStatus, memory", serving::update_gpu_status),
@@ -59,7 +63,7 @@ fn main() {
     let mut rows = Vec::new();
     for (name, measure) in chosen {
         // Progress goes to stderr, so that stdout is the table.
-        writeln!(std::io::stderr(), "{name} ...").unwrap();
+        eprintln!("{name} ...");
         rows.extend(measure(&plan));
     }
     out.write_all(table::markdown(&rows, plan.is_smoke()).as_bytes()).unwrap();
