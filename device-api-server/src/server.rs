@@ -20,6 +20,7 @@ use crate::accept::Incoming;
 use crate::drain::Drain;
 use crate::error::ServerError;
 use crate::grpc::GpuApi;
+use crate::grpc::in_flight::InFlight;
 use crate::grpc::layers::Guard;
 use crate::listen::Listener;
 use crate::shutdown::{Stages, notify};
@@ -158,8 +159,12 @@ impl Server {
 
         let (stop, stopped) = oneshot::channel::<()>();
         let incoming = Incoming::new(listener, self.options.max_connections, self.stages.clone());
-        let guard =
-            Guard { request_timeout: self.options.request_timeout, max_request_bytes: self.options.max_request_bytes };
+        let in_flight = InFlight::default();
+        let guard = Guard {
+            request_timeout: self.options.request_timeout,
+            max_request_bytes: self.options.max_request_bytes,
+            in_flight: in_flight.clone(),
+        };
         let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(self.options.max_concurrent_streams)
             .http2_keepalive_interval(Some(KEEPALIVE.0))
@@ -191,10 +196,12 @@ impl Server {
             None => match tokio::time::timeout(self.options.grace_period, &mut serving).await {
                 Ok(served) => (served, false),
                 Err(_) => {
+                    // What is left otherwise are connections of peers that froze: nobody misses an answer.
+                    let cut = in_flight.any();
                     self.stages.cut.cancel();
                     // Connections that are cut end at once; a handler that blocks is left behind.
                     let last = tokio::time::timeout(Duration::from_secs(1), &mut serving).await;
-                    (last.unwrap_or(Ok(())), true)
+                    (last.unwrap_or(Ok(())), cut)
                 }
             },
         };

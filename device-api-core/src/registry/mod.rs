@@ -15,6 +15,7 @@ mod ledger;
 mod options;
 mod owner;
 mod params;
+mod read;
 #[expect(clippy::module_inception, reason = "the registry is what this module is about")]
 mod registry;
 mod stage;

@@ -71,9 +71,13 @@ impl Owner {
                 }
                 _ = tick.tick() => {
                     self.trim();
+                    self.compact().await;
                 }
             }
-            self.compact().await;
+            // In steady state every write makes the store forget another; in steps, it costs little.
+            if self.books.floor.0 - self.books.compacted.0 >= COMPACTION_STEP {
+                self.compact().await;
+            }
         }
     }
 
@@ -173,14 +177,17 @@ impl Owner {
         self.books.trim(self.options.clock.now(), &self.options.history);
     }
 
-    /// Lets the store forget a step of what memory has forgotten.
-    async fn compact(&mut self) {
+    /// Lets the store forget what memory has forgotten, a step of it at most. Says whether it did.
+    async fn compact(&mut self) -> bool {
         let through = Revision(self.books.floor.0.min(self.books.compacted.0 + COMPACTION_STEP));
         if through <= self.books.compacted {
-            return;
+            return false;
         }
         match timeout(self.options.write_timeout, self.storage.compact(through)).await {
-            Ok(Ok(())) => self.books.compacted = through,
+            Ok(Ok(())) => {
+                self.books.compacted = through;
+                return true;
+            }
             Ok(Err(failure)) => {
                 tracing::warn!(error = &failure as &dyn std::error::Error, "the store cannot forget old records");
             }
@@ -189,6 +196,7 @@ impl Owner {
                 self.recover().await;
             }
         }
+        false
     }
 
     async fn finish(mut self, done: Option<oneshot::Sender<Result<(), StorageError>>>) {
@@ -200,6 +208,8 @@ impl Owner {
         }
         self.state.send_replace(LedgerState::Closed);
         self.books.close();
+        // So that what was forgotten stays forgotten, however long the next owner's history is.
+        while self.compact().await {}
         let closed = self.storage.close().await;
         match done {
             Some(done) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What holds for every call, whatever its service: it ends in time, a panic ends one call only, and
-//! every refusal is one of this API's errors.
+//! What holds for every call, whatever its service: it ends in time, a panic ends one call only,
+//! every refusal is one of this API's errors, and it counts as in flight until its answer has ended.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -16,23 +16,28 @@ use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::in_flight::{Answer, InFlight};
 use crate::units::Size;
 
 /// How long a client should wait before it repeats a request that took too long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How much of a method's name an error shows, in characters.
+const MAX_METHOD: usize = 128;
+
 /// Wraps every call in a [`Guarded`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Guard {
     pub(crate) request_timeout: Duration,
     pub(crate) max_request_bytes: usize,
+    pub(crate) in_flight: InFlight,
 }
 
 impl<S> Layer<S> for Guard {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, guard: *self }
+        Guarded { inner, guard: self.clone() }
     }
 }
 
@@ -51,7 +56,7 @@ where
     S::Future: Send + 'static,
     ResponseBody: Default,
 {
-    type Response = S::Response;
+    type Response = Response<Answer<ResponseBody>>;
     type Error = S::Error;
     type Future = BoxFuture<Result<Self::Response, Self::Error>>;
 
@@ -60,24 +65,26 @@ where
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let guard = self.guard;
+        let guard = self.guard.clone();
+        let in_flight = guard.in_flight.call();
         let method = request.uri().path().to_owned();
         let call = self.inner.call(request);
         Box::pin(async move {
             // This bounds a unary call as a whole, its upload included, and of a stream the time until
             // it begins: its messages come later, in the body.
-            match tokio::time::timeout(guard.request_timeout, caught(call)).await {
+            let response = match tokio::time::timeout(guard.request_timeout, caught(call)).await {
                 Ok(Ok(answer)) => {
                     let mut response = answer?;
-                    rewrite_oversize(response.headers_mut(), guard.max_request_bytes);
-                    Ok(response)
+                    reword(response.headers_mut(), &method, guard.max_request_bytes);
+                    response
                 }
                 Ok(Err(panic)) => {
                     tracing::error!(method, panic = panic_text(&*panic), "a call panicked");
-                    Ok(Status::from(Error::internal("the request failed in an unforeseen way")).into_http())
+                    Status::from(Error::internal("the request failed in an unforeseen way")).into_http()
                 }
-                Err(_) => Ok(Status::from(timed_out(guard.request_timeout)).into_http()),
-            }
+                Err(_) => Status::from(timed_out(guard.request_timeout)).into_http(),
+            };
+            Ok(response.map(|body| Answer::new(body, in_flight)))
         })
     }
 }
@@ -105,21 +112,43 @@ fn timed_out(limit: Duration) -> Error {
     Error::Unavailable { why, retry_after: Some(RETRY_AFTER), cause: Cause::unknown() }
 }
 
-/// tonic refuses a message over the limit with OUT_OF_RANGE, which clients of this API read as "your
-/// version expired, list again". Ours of that code always carry details; tonic's never does.
-fn rewrite_oversize(headers: &mut HeaderMap, limit: usize) {
-    const OUT_OF_RANGE: HeaderValue = HeaderValue::from_static("11");
-    debug_assert_eq!(Code::OutOfRange as i32, 11);
-    if headers.get(Status::GRPC_STATUS) != Some(&OUT_OF_RANGE) || headers.contains_key(Status::GRPC_STATUS_DETAILS) {
+/// How tonic begins to tell that a message is none.
+const MALFORMED: [&str; 4] = [
+    "failed to decode Protobuf message",
+    "Missing request message",
+    "Unexpected EOF decoding stream",
+    "protocol error: received message with invalid compression flag",
+];
+
+/// What tonic refuses before a service sees it, in the words of this API. An oversize message is
+/// OUT_OF_RANGE to tonic, which clients read as "your version expired, list again"; a message that is
+/// none is INTERNAL, which stands for our own bugs. tonic tells them apart by their texts alone.
+fn reword(headers: &mut HeaderMap, method: &str, limit: usize) {
+    // The services' own errors have details, tonic's never do.
+    if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
         return;
     }
-    let what = "the request message".to_owned();
-    let hint = "send less at once".to_owned();
-    let status = Status::from(Error::TooLarge { what, limit: Size(limit).to_string(), hint });
+    let Some(status) = Status::from_header_map(headers) else { return };
+    let why = status.message();
+    let status = match status.code() {
+        Code::OutOfRange if why.contains("message length too large") => Status::from(Error::TooLarge {
+            what: "the request message".to_owned(),
+            limit: Size(limit).to_string(),
+            hint: "send less at once".to_owned(),
+        }),
+        Code::Internal if MALFORMED.iter().any(|start| why.starts_with(start)) => {
+            Status::from(Error::bad_request("request", why))
+        }
+        Code::Unimplemented if why.is_empty() => {
+            let method: String = method.chars().take(MAX_METHOD).collect();
+            Status::unimplemented(format!("there is no method {method}: reflection lists those that there are"))
+        }
+        _ => return,
+    };
     headers.remove(Status::GRPC_STATUS);
     headers.remove(Status::GRPC_MESSAGE);
     if status.add_header(headers).is_err() {
         // It writes base64 and percent-encoded text, which always fit a header.
-        headers.insert(Status::GRPC_STATUS, HeaderValue::from_static("8"));
+        headers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Runs the real binary on temporary paths.
 
-// Each test binary uses its own part of this file.
-#![allow(dead_code, unreachable_pub)]
+// Each test binary uses its own part of this file, and clippy.toml's exceptions for tests do not reach it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+pub mod raw;
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
@@ -11,6 +13,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use device_api_client::{Api, Client, ConnectOptions, Target, Transport};
+use device_api_core::proto::v1alpha1::gpu_service_client::GpuServiceClient;
+use device_api_core::resource::Gpu;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -34,6 +39,7 @@ pub fn device_apiserver() -> Command {
 pub struct Daemon {
     child: Child,
     folder: PathBuf,
+    socket: PathBuf,
     log: PathBuf,
     // Removed after the server is gone.
     _temporary: Option<TempDir>,
@@ -59,23 +65,29 @@ impl Daemon {
 
     /// Starts a server in this folder and does not wait.
     pub fn spawn_in(folder: &Path, flags: &[&str]) -> Self {
+        Self::spawn(device_apiserver(), folder, flags)
+    }
+
+    /// Runs this command in this folder, with the flags that are missing, and does not wait.
+    pub fn spawn(mut command: Command, folder: &Path, flags: &[&str]) -> Self {
         let log = folder.join("stderr.log");
-        let mut command = device_apiserver();
-        if !flags.iter().any(|flag| flag.starts_with("--bind-address")) {
+        let socket = flags.iter().find_map(|flag| flag.strip_prefix("--bind-address=")).map(PathBuf::from);
+        let socket = socket.unwrap_or_else(|| {
             command.arg(format!("--bind-address={}", socket_in(folder).display()));
-        }
+            socket_in(folder)
+        });
         if !flags.iter().any(|flag| flag.starts_with("--datastore-endpoint")) {
             command.arg(format!("--datastore-endpoint=sqlite://{}", database_in(folder).display()));
         }
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let child = command.args(flags).stdout(Stdio::null()).stderr(output).spawn().unwrap();
-        Self { child, folder: folder.to_owned(), log, _temporary: None }
+        Self { child, folder: folder.to_owned(), socket, log, _temporary: None }
     }
 
     /// Waits until the socket takes connections.
     pub fn wait_until_live(&mut self) {
         let end = Instant::now() + PATIENCE;
-        while UnixStream::connect(self.socket()).is_err() {
+        while UnixStream::connect(&self.socket).is_err() {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the server ended with {status} before it took connections:\n{}", self.stderr());
             }
@@ -89,9 +101,25 @@ impl Daemon {
         &self.folder
     }
 
-    /// The socket's path, unless a flag named another.
-    pub fn socket(&self) -> PathBuf {
-        socket_in(&self.folder)
+    /// The socket's path.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// A client with a connection of its own, made by its first call.
+    pub fn client(&self) -> Client {
+        let target: Target = self.socket.display().to_string().parse().unwrap();
+        Client::lazy(&target, ConnectOptions::default())
+    }
+
+    /// The verbs on a connection of their own.
+    pub fn api(&self) -> Api<Gpu> {
+        Api::all(self.client())
+    }
+
+    /// What tonic generates from the .proto, on a connection of its own.
+    pub fn stub(&self) -> GpuServiceClient<Transport> {
+        GpuServiceClient::new(self.client().transport()).max_decoding_message_size(64 << 20)
     }
 
     /// The database file's path, unless a flag named another.
@@ -102,6 +130,13 @@ impl Daemon {
     /// The process's id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that the server ever had in RAM, in bytes (`VmHWM`, proc(5)).
+    pub fn peak_memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
     }
 
     /// What the server wrote to stderr so far.
@@ -144,6 +179,9 @@ impl Drop for Daemon {
         // Nothing is left to do about a process that has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("what the server said:\n{}", self.stderr());
+        }
     }
 }
 

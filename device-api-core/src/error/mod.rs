@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The one error of the API, in process and over gRPC, and the texts that clients see.
 
-use std::fmt;
-use std::sync::Arc;
+mod cause;
+mod make;
+mod reason;
+mod violation;
+
 use std::time::Duration;
 
-use crate::resource::Resource;
+pub use self::cause::Cause;
+pub use self::reason::Reason;
+pub use self::violation::FieldViolation;
+use self::violation::Joined;
 
 /// A result with the API's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -145,154 +151,6 @@ pub enum Error {
     },
 }
 
-/// Kubernetes' reason of an error, for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// There is no such object.
-    NotFound,
-    /// The name is taken.
-    AlreadyExists,
-    /// A version or precondition does not hold.
-    Conflict,
-    /// The object is not valid.
-    Invalid,
-    /// An option is not valid.
-    BadRequest,
-    /// The patch type is not one of the three.
-    UnsupportedMediaType,
-    /// The patch does not apply.
-    UnprocessableEntity,
-    /// Older than history.
-    Expired,
-    /// A version of the future.
-    ResourceVersionTooLarge,
-    /// Over a limit.
-    RequestEntityTooLarge,
-    /// Too much to do.
-    TooManyRequests,
-    /// Out of reach, full or shutting down.
-    ServiceUnavailable,
-    /// Not allowed.
-    Forbidden,
-    /// Nobody knows who asks.
-    Unauthorized,
-    /// A bug.
-    InternalError,
-}
-
-impl Reason {
-    /// The reason as it stands in `google.rpc.ErrorInfo`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "NotFound",
-            Self::AlreadyExists => "AlreadyExists",
-            Self::Conflict => "Conflict",
-            Self::Invalid => "Invalid",
-            Self::BadRequest => "BadRequest",
-            Self::UnsupportedMediaType => "UnsupportedMediaType",
-            Self::UnprocessableEntity => "UnprocessableEntity",
-            Self::Expired => "Expired",
-            Self::ResourceVersionTooLarge => "ResourceVersionTooLarge",
-            Self::RequestEntityTooLarge => "RequestEntityTooLarge",
-            Self::TooManyRequests => "TooManyRequests",
-            Self::ServiceUnavailable => "ServiceUnavailable",
-            Self::Forbidden => "Forbidden",
-            Self::Unauthorized => "Unauthorized",
-            Self::InternalError => "InternalError",
-        }
-    }
-}
-
-/// One thing that is wrong with an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldViolation {
-    /// The field's path in JSON form, such as `status.conditions[0].type`.
-    pub field: String,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-impl FieldViolation {
-    /// A violation of this field.
-    #[must_use]
-    pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { field: field.into(), why: why.into() }
-    }
-
-    /// The same violation of a field under this path.
-    ///
-    /// ```
-    /// use device_api_core::error::FieldViolation;
-    ///
-    /// let violation = FieldViolation::new("name", "must not be empty").under("metadata");
-    /// assert_eq!(violation.field, "metadata.name");
-    /// ```
-    #[must_use]
-    pub fn under(mut self, path: &str) -> Self {
-        self.field = format!("{path}.{}", self.field);
-        self
-    }
-}
-
-impl fmt::Display for FieldViolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.why)
-    }
-}
-
-/// What an error came from, where anything is known. It does not travel over the wire, so any two
-/// are equal.
-#[derive(Clone, Default)]
-pub struct Cause(Option<Arc<dyn std::error::Error + Send + Sync>>);
-
-impl Cause {
-    /// Nothing is known.
-    #[must_use]
-    pub const fn unknown() -> Self {
-        Self(None)
-    }
-
-    /// What it came from.
-    #[must_use]
-    pub fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(error)))
-    }
-}
-
-impl PartialEq for Cause {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Cause {}
-
-impl fmt::Debug for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(error) => error.fmt(f),
-            None => f.write_str("unknown"),
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(error) => error.fmt(f),
-            None => f.write_str("the cause is unknown"),
-        }
-    }
-}
-
-impl std::error::Error for Cause {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.as_ref().and_then(|error| error.source())
-    }
-}
-
 impl Error {
     /// The error's reason, for programs.
     #[must_use]
@@ -392,82 +250,11 @@ impl Error {
             _ => &[],
         }
     }
-
-    /// There is no object of this name.
-    #[must_use]
-    pub fn not_found<R: Resource>(name: &str) -> Self {
-        Self::NotFound { resource: R::PLURAL.to_owned(), name: name.to_owned() }
-    }
-
-    /// The name is taken.
-    #[must_use]
-    pub fn already_exists<R: Resource>(name: &str) -> Self {
-        Self::AlreadyExists { resource: R::PLURAL.to_owned(), name: name.to_owned() }
-    }
-
-    /// The object is not at the version that the writer saw.
-    #[must_use]
-    pub fn modified<R: Resource>(name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
-        Self::Conflict { resource: R::PLURAL.to_owned(), name: name.to_owned(), why: why.to_owned() }
-    }
-
-    /// A precondition does not hold.
-    #[must_use]
-    pub fn precondition<R: Resource>(name: &str, field: &str, wanted: &str, found: &str) -> Self {
-        let wanted = short(wanted);
-        let why = format!("Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}");
-        Self::Conflict { resource: R::PLURAL.to_owned(), name: name.to_owned(), why }
-    }
-
-    /// The object is not valid.
-    #[must_use]
-    pub fn invalid<R: Resource>(name: &str, violations: Vec<FieldViolation>) -> Self {
-        Self::Invalid { kind: R::KIND.to_owned(), name: short(name), violations }
-    }
-
-    /// An option is not valid.
-    #[must_use]
-    pub fn bad_request(field: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::BadRequest { field: field.into(), why: why.into() }
-    }
-
-    /// The patch does not parse or apply.
-    #[must_use]
-    pub fn unprocessable(why: impl Into<String>) -> Self {
-        Self::UnprocessablePatch { why: why.into() }
-    }
-
-    /// A bug, of which no more is known.
-    #[must_use]
-    pub fn internal(why: impl Into<String>) -> Self {
-        Self::Internal { why: why.into(), cause: Cause::unknown() }
-    }
 }
 
 /// What a message may repeat of a client's text, which may be of any length: as much as a name has.
 pub(crate) fn short(text: &str) -> String {
     text.chars().take(253).collect()
-}
-
-/// Violations in one line, as Kubernetes writes them.
-struct Joined<'a>(&'a [FieldViolation]);
-
-impl fmt::Display for Joined<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            [] => f.write_str("no violation given"),
-            [one] => one.fmt(f),
-            many => {
-                f.write_str("[")?;
-                for (index, violation) in many.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { ", " };
-                    write!(f, "{separator}{violation}")?;
-                }
-                f.write_str("]")
-            }
-        }
-    }
 }
 
 #[cfg(test)]
