@@ -106,7 +106,7 @@ pub struct Config {
     #[arg(long, env = "DEVICE_API_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "4MiB")]
     pub max_request_bytes: Size,
 
-    /// When the server ends a watch, which resumes, give or take a tenth
+    /// How long a watch lasts at most, up to a tenth less; then it ends well, and its client resumes
     #[arg(long, env = "DEVICE_API_WATCH_MAX_DURATION", value_name = "DURATION", default_value = "60m")]
     pub watch_max_duration: Span,
 
