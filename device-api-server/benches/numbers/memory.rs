@@ -17,7 +17,7 @@ pub fn idle(plan: &Plan) -> Vec<Row> {
 
 fn resident(plan: &Plan, store: &str, daemon: &Daemon) -> Row {
     let value = callers::runtime().block_on(async {
-        let server = Server::connect(&daemon.socket(), 1).await;
+        let server = Server::connect(daemon.socket(), 1).await;
         let gpus: Api<Gpu> = Api::all(server.client(0));
         assert!(gpus.list(&Default::default()).await.unwrap().items.is_empty());
         tokio::time::sleep(plan.warm_up).await;

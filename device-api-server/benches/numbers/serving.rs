@@ -43,7 +43,7 @@ pub fn update_gpu_status(plan: &Plan) -> Vec<Row> {
 fn compare(plan: &Plan, what: &str, target: f64, calls: impl Fn(usize) -> Calls) -> Vec<Row> {
     let daemon = Daemon::start(&["--datastore-endpoint=memory://"]);
     callers::runtime().block_on(async {
-        let ours = Server::connect(&daemon.socket(), 1).await;
+        let ours = Server::connect(daemon.socket(), 1).await;
         create_gpus(&ours).await;
         let (get, update) = answers(&ours).await;
         let echo = Echo::start(&get, &update, None);
@@ -51,7 +51,7 @@ fn compare(plan: &Plan, what: &str, target: f64, calls: impl Fn(usize) -> Calls)
         assert_eq!(echoed.call(0, GET, get_request(0)).await, get, "both sides answer with the same bytes");
         let mut rows = Vec::new();
         for (count, connections) in CALLERS {
-            let ours = Server::connect(&daemon.socket(), connections).await;
+            let ours = Server::connect(daemon.socket(), connections).await;
             let echoed = Server::connect(&echo.socket(), connections).await;
             let calls = calls(count);
             let pair = plan

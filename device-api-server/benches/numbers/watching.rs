@@ -25,13 +25,13 @@ const PACE: Duration = Duration::from_millis(1);
 pub fn delay(plan: &Plan) -> Vec<Row> {
     let daemon = Daemon::start(&["--datastore-endpoint=memory://"]);
     callers::runtime().block_on(async {
-        let ours = Server::connect(&daemon.socket(), 1).await;
+        let ours = Server::connect(daemon.socket(), 1).await;
         create_gpus(&ours).await;
         let (get, update) = answers(&ours).await;
         let echo = Echo::start(&get, &update, None);
         let echoed = Server::connect(&echo.socket(), 1).await;
         // On a connection of its own, as a watcher has.
-        let watcher = Server::connect(&daemon.socket(), 1).await;
+        let watcher = Server::connect(daemon.socket(), 1).await;
         let mut received = watch(&watcher).await;
         let (mut delays, mut round_trips) = (Vec::new(), Vec::new());
         for sample in 0..plan.samples {

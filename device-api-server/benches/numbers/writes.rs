@@ -48,7 +48,7 @@ fn over_the_socket(plan: &Plan) -> Row {
     let endpoint = format!("--datastore-endpoint={}", url(folder.path()));
     let daemon = Daemon::start(&[&endpoint]);
     callers::runtime().block_on(async {
-        let ours = Server::connect(&daemon.socket(), 4).await;
+        let ours = Server::connect(daemon.socket(), 4).await;
         create_gpus(&ours).await;
         let (get, update) = answers(&ours).await;
         let echo = Echo::start(&get, &update, Some(&folder.path().join("one.db")));
