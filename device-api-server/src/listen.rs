@@ -141,6 +141,10 @@ impl Drop for Claim {
         }
         // The next owner overwrites it anyway; until then it would name a process that is gone.
         let _ = self.lock.set_len(0);
+        // By name, not by closing: a child that another thread is just starting holds a copy of the file.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(path = %self.path.display(), %error, "cannot unlock the socket's path");
+        }
     }
 }
 

@@ -45,6 +45,17 @@ async fn a_second_listener_is_told_who_the_first_is() {
 }
 
 #[tokio::test]
+async fn a_path_is_free_at_once_even_if_a_child_still_holds_a_copy_of_the_lock() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.sock");
+    let first = Listener::bind(&options(&path)).unwrap();
+    // What fork leaves a child until it executes another program.
+    let _copy = first.claim.lock.try_clone().unwrap();
+    drop(first);
+    Listener::bind(&options(&path)).unwrap();
+}
+
+#[tokio::test]
 async fn a_live_server_that_takes_no_lock_is_left_alone() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("a.sock");
