@@ -12,15 +12,10 @@ use std::iter::repeat_n;
 use device_api_client::Transport;
 use device_api_core::proto::v1alpha1 as wire;
 use device_api_core::proto::v1alpha1::gpu_service_client::GpuServiceClient;
-use device_api_core::registry::ListParams;
 use futures_util::future::join_all;
 use prost::Message as _;
 use support::{Daemon, raw};
 use tonic::{Code, Status};
-
-/// More than the server needs for anything that a client can ask for here. Generous, for it only tells bounded from
-/// unbounded: what the requests below ask for in vain are gigabytes.
-const MEMORY: usize = 256 << 20;
 
 type Stub = GpuServiceClient<Transport>;
 
@@ -28,14 +23,6 @@ fn serve() -> (Daemon, Stub) {
     let daemon = Daemon::start(&["--datastore-endpoint=memory://"]);
     let stub = daemon.stub();
     (daemon, stub)
-}
-
-/// Whether the server answers others, never panicked, and took little memory.
-async fn is_well(daemon: &Daemon) {
-    daemon.api().list(&ListParams::default()).await.unwrap();
-    assert!(!daemon.stderr().contains("panicked"), "{}", daemon.stderr());
-    let peak = daemon.peak_memory();
-    assert!(peak < MEMORY, "the server took {} MiB", peak >> 20);
 }
 
 /// Every such request is refused as one of these, in fewer bytes than a header may have.
@@ -122,7 +109,7 @@ async fn names_of_every_nasty_kind_are_refused_by_every_verb() {
         let get = wire::GetGpuRequest { name: "x".to_owned(), namespace: name.clone(), opts: None };
         refused(stub.get_gpu(get).await, INVALID, &name);
     }
-    is_well(&daemon).await;
+    daemon.assert_well().await;
 }
 
 #[tokio::test]
@@ -154,7 +141,7 @@ async fn nasty_labels_are_refused_and_nasty_free_text_comes_back_as_it_was() {
             }
         }
     }
-    is_well(&daemon).await;
+    daemon.assert_well().await;
 }
 
 #[tokio::test]
@@ -204,7 +191,7 @@ async fn hostile_list_options_are_refused() {
     for answer in join_all(waiting).await {
         refused(answer, &[Code::OutOfRange], "the future");
     }
-    is_well(&daemon).await;
+    daemon.assert_well().await;
 }
 
 fn patch(name: &str, patch_type: &str, data: impl Into<Vec<u8>>) -> wire::PatchGpuRequest {
@@ -263,7 +250,7 @@ async fn patch_bombs_are_refused() {
     }
     let get = wire::GetGpuRequest { name: "x".to_owned(), ..wire::GetGpuRequest::default() };
     assert_eq!(stub.get_gpu(get).await.unwrap().into_inner().gpu.unwrap().metadata.unwrap().generation, 1);
-    is_well(&daemon).await;
+    daemon.assert_well().await;
 }
 
 #[tokio::test]
@@ -291,5 +278,5 @@ async fn random_bytes_for_every_method_do_no_harm() {
             assert!(!harm.contains(&status.code()), "{method} of {bytes:?}: {status:?}");
         }
     }
-    is_well(&daemon).await;
+    daemon.assert_well().await;
 }

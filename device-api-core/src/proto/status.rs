@@ -178,6 +178,10 @@ fn by_code(status: &Status) -> Error {
     // A status that the transport made has a source, one that came over the wire has none.
     let local = status.source().is_some();
     match status.code() {
+        // HTTP/2's "enhance your calm", which ends the connection, is RESOURCE_EXHAUSTED to tonic.
+        Code::Unknown | Code::Internal | Code::ResourceExhausted if local => {
+            unavailable(status, "the connection to the server failed".into())
+        }
         Code::NotFound => {
             let (resource, name) = named(&why);
             Error::NotFound { resource, name }
@@ -196,7 +200,6 @@ fn by_code(status: &Status) -> Error {
         Code::PermissionDenied => Error::Forbidden { why },
         Code::Unauthenticated => Error::Unauthorized { why },
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => unavailable(status, why),
-        Code::Unknown | Code::Internal if local => unavailable(status, "the connection to the server failed".into()),
         Code::Unimplemented => Error::internal(format!("the server does not know this call: {why}")),
         Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => {
             Error::Internal { why, cause: Cause::of(status.clone()) }

@@ -15,12 +15,17 @@ use std::time::{Duration, Instant};
 
 use device_api_client::{Api, Client, ConnectOptions, Target, Transport};
 use device_api_core::proto::v1alpha1::gpu_service_client::GpuServiceClient;
+use device_api_core::registry::ListParams;
 use device_api_core::resource::Gpu;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up: no verdict depends on it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// More memory than the server needs for what tests do. Generous, for it only tells bounded from unbounded: what
+/// hostile peers ask for in vain are gigabytes.
+pub const MEMORY: usize = 256 << 20;
 
 /// The binary, without flags, free of what the environment says about it.
 pub fn device_apiserver() -> Command {
@@ -132,11 +137,14 @@ impl Daemon {
         self.child.id()
     }
 
-    /// The most memory that the server ever had in RAM, in bytes (`VmHWM`, proc(5)).
-    pub fn peak_memory(&self) -> usize {
+    /// Checks that the server answers others, never panicked, and took little memory.
+    pub async fn assert_well(&self) {
+        self.api().list(&ListParams::default()).await.unwrap();
+        assert!(!self.stderr().contains("panicked"), "{}", self.stderr());
+        // VmHWM is the most memory that it ever had in RAM, see proc(5).
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+        assert!(peak.parse::<usize>().unwrap() << 10 < MEMORY, "the server took {peak} KiB");
     }
 
     /// What the server wrote to stderr so far.

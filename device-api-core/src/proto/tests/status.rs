@@ -157,6 +157,16 @@ fn a_broken_connection_is_unavailable_and_keeps_its_cause() {
 }
 
 #[test]
+fn a_connection_that_the_server_ended_for_too_much_at_once_is_unavailable_too() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("http2 error")]
+    struct Transport(#[source] Status);
+    let status = Status::from_error(Box::new(Transport(Status::resource_exhausted("ENHANCE_YOUR_CALM"))));
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(from_status(&status).is_retryable(), "{:?}", from_status(&status));
+}
+
+#[test]
 fn details_that_are_foreign_or_incomplete_fall_back_to_the_code() {
     let details = |reason: &str, domain: &str| {
         let details = tonic_types::ErrorDetails::with_error_info(reason, domain, [("name".to_owned(), "x".to_owned())]);
