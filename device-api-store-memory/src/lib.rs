@@ -18,7 +18,7 @@
 //! # }
 //! ```
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,13 +34,20 @@ pub const SCHEME: &str = "memory";
 pub struct Memory {
     // Guards the journal for its owner, who holds it from open to close: that is the single-owner
     // promise. An async mutex, because its guard can be held over an await and sent between threads.
-    journal: Arc<Mutex<Snapshot>>,
+    journal: Arc<Mutex<Journal>>,
+}
+
+#[derive(Debug, Default)]
+struct Journal {
+    last: Revision,
+    compacted: Revision,
+    records: BTreeMap<Revision, Record>,
 }
 
 /// An open [`Memory`], and its only owner.
 #[derive(Debug)]
 pub struct MemoryStorage {
-    journal: OwnedMutexGuard<Snapshot>,
+    journal: OwnedMutexGuard<Journal>,
 }
 
 impl Memory {
@@ -79,24 +86,34 @@ impl Memory {
 #[async_trait]
 impl Storage for MemoryStorage {
     async fn load(&mut self) -> Result<Snapshot, StorageError> {
-        Ok(self.journal.clone())
+        let Journal { last, compacted, records } = &*self.journal;
+        Ok(Snapshot { last: *last, compacted: *compacted, records: records.values().cloned().collect() })
     }
 
     async fn commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
-        self.journal.records.extend_from_slice(records);
+        self.journal.records.extend(records.iter().map(|record| (record.revision, record.clone())));
         self.journal.last = records.last().map_or(self.journal.last, |record| record.revision);
         Ok(())
     }
 
     async fn compact(&mut self, through: Revision) -> Result<(), StorageError> {
-        let journal = &mut *self.journal;
-        let old = &journal.records[..journal.records.partition_point(|record| record.revision <= through)];
-        let superseded: HashSet<Revision> = old.iter().map(|record| record.previous).collect();
-        journal.records.retain(|record| {
-            record.revision > through || (record.change != Change::Delete && !superseded.contains(&record.revision))
-        });
-        journal.compacted = journal.compacted.max(through);
-        journal.last = journal.last.max(through);
+        let Journal { last, compacted, records } = &mut *self.journal;
+        if through <= *compacted {
+            return Ok(());
+        }
+        let forgotten: Vec<Revision> = records
+            .range(compacted.next()..=through)
+            .flat_map(|(revision, record)| {
+                let deleted = (record.change == Change::Delete).then_some(*revision);
+                [Some(record.previous), deleted]
+            })
+            .flatten()
+            .collect();
+        for revision in forgotten {
+            records.remove(&revision);
+        }
+        *compacted = through;
+        *last = through.max(*last);
         Ok(())
     }
 

@@ -105,14 +105,7 @@ impl<R: Resource> Registry<R> {
         let object = placed(&self.namespace, named(name, object)?)?;
         let write = self.writer(part, self.key(part, &object)?, params)?;
         let when = write::unless_empty(&object.metadata().resource_version);
-        self.ledger
-            .write(move |stage| {
-                write.modify(stage, &when, Identity::UnlessEmpty, |current| {
-                    *current = object;
-                    Ok(())
-                })
-            })
-            .await
+        self.ledger.write(move |stage| write.modify(stage, &when, Identity::UnlessEmpty, |_| Ok(object))).await
     }
 
     /// Patches labels, annotations and spec.
@@ -135,10 +128,7 @@ impl<R: Resource> Registry<R> {
     async fn patch_part(&self, part: Part, name: &str, params: &PatchParams, patch: &Patch) -> Result<Arc<R>> {
         let patch = patch.parse()?;
         let limit = self.ledger.options().limits.max_object_bytes;
-        let change = move |current: &mut R| {
-            *current = patch.apply(current, limit)?;
-            Ok(())
-        };
+        let change = move |current: &R| patch.apply(current, limit);
         let write = self.writer(part, Key::of::<R>(&self.namespace, name)?, params)?;
         let when = Preconditions::default();
         self.ledger.write(move |stage| write.modify(stage, &when, Identity::Strict, change)).await
@@ -163,6 +153,11 @@ impl<R: Resource> Registry<R> {
         F: FnOnce(&mut R) -> Result<()> + Send + 'static,
     {
         let write = self.writer(part, Key::of::<R>(&self.namespace, name)?, params)?;
+        let change = move |current: &R| {
+            let mut current = current.clone();
+            change(&mut current)?;
+            Ok(current)
+        };
         self.ledger.write(move |stage| write.modify(stage, &when, Identity::Strict, change)).await
     }
 

@@ -78,7 +78,8 @@ impl Stage {
         let (object, current, change) = match decision {
             Decision::Put(mut object) => {
                 object.metadata_mut().resource_version = revision.to_string();
-                let bytes = self.encode(key, &object)?;
+                let expected = previous.as_ref().map_or(0, |stored| stored.bytes);
+                let bytes = self.encode(key, &object, expected)?;
                 let object = Arc::new(object);
                 let stored = Stored { object: Arc::clone(&object), revision, bytes: bytes.len() };
                 (object, Some(stored), Change::Put(bytes))
@@ -108,12 +109,13 @@ impl Stage {
         Ok(object)
     }
 
-    /// The bytes of an object as they are stored.
+    /// The bytes of an object as they are stored. How many are expected may be wrong.
     ///
     /// # Errors
     /// [`Error::TooLarge`] over the limit; [`Error::Internal`] when the type does not serialise.
-    pub(super) fn encode<R: Resource>(&self, key: &Key, object: &R) -> Result<Vec<u8>, Error> {
-        let bytes = serde_json::to_vec(object).map_err(|cause| Error::Internal {
+    pub(super) fn encode<R: Resource>(&self, key: &Key, object: &R, expected: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::with_capacity(expected);
+        serde_json::to_writer(&mut bytes, object).map_err(|cause| Error::Internal {
             why: format!("{} {:?} cannot be written as JSON", R::PLURAL, key.name()),
             cause: crate::error::Cause::of(cause),
         })?;

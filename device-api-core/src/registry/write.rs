@@ -69,12 +69,11 @@ impl<R: Resource> Write<R> {
         stage: &mut Stage,
         when: &Preconditions,
         identity: Identity,
-        change: impl FnOnce(&mut R) -> Result<()>,
+        change: impl FnOnce(&R) -> Result<R>,
     ) -> Result<Arc<R>> {
         let old = self.found(stage)?.object;
         check(&*old, when)?;
-        let mut wanted = R::clone(&old);
-        change(&mut wanted)?;
+        let mut wanted = change(&old)?;
         let version = &wanted.metadata().resource_version;
         if !version.is_empty() && *version != old.metadata().resource_version {
             return Err(Error::modified::<R>(self.key.name()));
@@ -82,20 +81,23 @@ impl<R: Resource> Write<R> {
         check_identity(&*old, &wanted, identity)?;
 
         let context = WriteContext { actor: &self.actor, now: stage.now(), part: self.part };
-        let mut new = R::clone(&old);
-        match self.part {
+        let mut new = match self.part {
             Part::Main => {
                 let sent = std::mem::take(wanted.metadata_mut());
-                new.metadata_mut().labels = sent.labels;
-                new.metadata_mut().annotations = sent.annotations;
-                *new.spec_mut() = std::mem::take(wanted.spec_mut());
+                let kept = old.metadata().clone();
+                let metadata = ObjectMeta { labels: sent.labels, annotations: sent.annotations, ..kept };
+                let spec = std::mem::take(wanted.spec_mut());
+                let mut new = R::from_parts(metadata, spec, old.status().clone());
                 self.strategy.prepare_for_update(&context, &mut new, &old);
+                new
             }
             Part::Status => {
-                *new.status_mut() = std::mem::take(wanted.status_mut());
+                let status = std::mem::take(wanted.status_mut());
+                let mut new = R::from_parts(old.metadata().clone(), old.spec().clone(), status);
                 self.strategy.prepare_for_status_update(&context, &mut new, &old);
+                new
             }
-        }
+        };
         if new.spec() != old.spec() {
             new.metadata_mut().generation += 1;
         }
@@ -126,7 +128,7 @@ impl<R: Resource> Write<R> {
             return Err(Error::invalid::<R>(self.key.name(), violations));
         }
         if self.dry_run {
-            stage.encode(&self.key, &object)?;
+            stage.encode(&self.key, &object, 0)?;
             return Ok(Arc::new(object));
         }
         stage.write(&self.cache, &self.key, self.actor, Decision::Put(object))
@@ -148,20 +150,25 @@ fn check<R: Resource>(object: &R, when: &Preconditions) -> Result<()> {
 /// Checks that what never changes did not.
 fn check_identity<R: Resource>(old: &R, new: &R, identity: Identity) -> Result<()> {
     let (old, new) = (old.metadata(), new.metadata());
-    let time = |metadata: &ObjectMeta| metadata.creation_timestamp.map(|at| at.to_string()).unwrap_or_default();
     let name = R::normalize_name(&new.name);
     let mut violations = Vec::new();
+    let mut changed = |field: &str, new: &str| {
+        let new = short(new);
+        violations.push(FieldViolation::new(field, format!("Invalid value: {new:?}: field is immutable")));
+    };
     for (field, old, new) in [
         ("metadata.name", old.name.as_str(), &*name),
         ("metadata.namespace", &old.namespace, &new.namespace),
         ("metadata.uid", &old.uid, &new.uid),
-        ("metadata.creationTimestamp", &time(old), &time(new)),
     ] {
         let left_out = identity == Identity::UnlessEmpty && new.is_empty();
         if old != new && !left_out {
-            let new = short(new);
-            violations.push(FieldViolation::new(field, format!("Invalid value: {new:?}: field is immutable")));
+            changed(field, new);
         }
+    }
+    let left_out = identity == Identity::UnlessEmpty && new.creation_timestamp.is_none();
+    if old.creation_timestamp != new.creation_timestamp && !left_out {
+        changed("metadata.creationTimestamp", &new.creation_timestamp.map(|at| at.to_string()).unwrap_or_default());
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid::<R>(&old.name, violations)) }
 }

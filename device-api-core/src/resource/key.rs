@@ -2,6 +2,7 @@
 //! The identity of an object, and the formats of Kubernetes names.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{DEFAULT_NAMESPACE, Resource};
 use crate::error::{Error, FieldViolation};
@@ -12,8 +13,9 @@ use crate::error::{Error, FieldViolation};
 /// a list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    namespace: Box<str>,
-    name: Box<str>,
+    // A write puts its key into five places.
+    namespace: Arc<str>,
+    name: Arc<str>,
 }
 
 impl Key {
