@@ -21,6 +21,7 @@ mod registry;
 mod stage;
 mod strategy;
 mod token;
+mod upkeep;
 mod validate;
 mod verbs;
 mod watch;
