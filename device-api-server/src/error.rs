@@ -36,9 +36,6 @@ pub enum ServerError {
     /// The services do not fit together.
     #[error("cannot describe the services")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// Serving failed.
-    #[error("cannot serve")]
-    Serve(#[source] tonic::transport::Error),
     /// The server is down, but not everybody was answered.
     #[error("requests still ran when the grace period of {grace:?} was over, and were cut")]
     Cut {
@@ -73,7 +70,7 @@ impl ServerError {
             Self::Config(_) => 2,
             Self::Datastore(_) | Self::Registry(_) => 3,
             Self::Listen(_) => 4,
-            Self::Start { .. } | Self::Reflection(_) | Self::Serve(_) => 5,
+            Self::Start { .. } | Self::Reflection(_) => 5,
             Self::Cut { .. } | Self::Close(_) | Self::CloseTimeout { .. } => 5,
         }
     }

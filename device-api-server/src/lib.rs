@@ -27,6 +27,7 @@
 mod accept;
 mod address;
 mod config;
+mod connections;
 pub mod datastore;
 mod drain;
 mod error;

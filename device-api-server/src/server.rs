@@ -9,7 +9,7 @@ use device_api_core::proto::FILE_DESCRIPTOR_SET;
 use device_api_core::registry::{Ledger, Registry};
 use device_api_core::resource::{Gpu, GpuStrategy};
 use device_api_core::storage::StorageError;
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{LayerExt as _, RoutesBuilder};
@@ -17,19 +17,15 @@ use tonic_health::ServingStatus;
 use tower_service::Service;
 
 use crate::accept::Incoming;
+use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::error::ServerError;
 use crate::grpc::GpuApi;
-use crate::grpc::in_flight::InFlight;
-use crate::grpc::layers::Guard;
+use crate::grpc::answer::InFlight;
+use crate::grpc::guard::Guard;
 use crate::listen::Listener;
-use crate::shutdown::{Stages, notify};
+use crate::shutdown::notify;
 
-/// How often a connection on which nothing happens is asked whether its peer still lives, and how
-/// long that may take to answer.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
-/// The longest header list of a request: names and selectors travel in messages, not in headers.
-const MAX_HEADERS: u32 = 16 << 10;
 /// How long the datastore may take to close once nothing runs any more.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -67,7 +63,7 @@ impl Default for ServeOptions {
 pub struct Server {
     ledger: Ledger,
     options: ServeOptions,
-    stages: Stages,
+    draining: CancellationToken,
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
@@ -90,7 +86,7 @@ impl Server {
         Self {
             ledger,
             options: ServeOptions::default(),
-            stages: Stages::default(),
+            draining: CancellationToken::new(),
             routes: RoutesBuilder::default(),
             names: Vec::new(),
             descriptors: Vec::new(),
@@ -152,64 +148,43 @@ impl Server {
             health.set_service_status(*name, ServingStatus::Serving).await;
         }
         // Their streams know nothing of our shutdown.
-        let drain = Drain(self.stages.draining.clone());
+        let drain = Drain(self.draining.clone());
         self.routes.add_service(drain.named_layer(health_service));
         self.routes.add_service(drain.named_layer(self.reflection().build_v1().map_err(ServerError::Reflection)?));
         self.routes.add_service(drain.named_layer(self.reflection().build_v1alpha().map_err(ServerError::Reflection)?));
 
-        let (stop, stopped) = oneshot::channel::<()>();
-        let incoming = Incoming::new(listener, self.options.max_connections, self.stages.clone());
         let in_flight = InFlight::default();
         let guard = Guard {
+            routes: std::mem::take(&mut self.routes).routes().prepare(),
             request_timeout: self.options.request_timeout,
-            max_request_bytes: self.options.max_request_bytes,
             in_flight: in_flight.clone(),
         };
-        let serving = tonic::transport::Server::builder()
-            .max_concurrent_streams(self.options.max_concurrent_streams)
-            .http2_keepalive_interval(Some(KEEPALIVE.0))
-            .http2_keepalive_timeout(Some(KEEPALIVE.1))
-            .http2_max_header_list_size(MAX_HEADERS)
-            .layer(guard)
-            .add_routes(std::mem::take(&mut self.routes).routes())
-            .serve_with_incoming_shutdown(incoming, async {
-                let _ = stopped.await;
-            });
-        let mut serving = std::pin::pin!(serving);
+        let ServeOptions { max_connections, max_concurrent_streams, grace_period, .. } = self.options;
+        let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());
+        let serving = connections.serve(Incoming::new(listener, self.draining.clone()));
+        let mut serving = Box::pin(serving);
         notify("READY=1");
-        let ended = tokio::select! {
-            ended = &mut serving => Some(ended),
-            () = shutdown => None,
-        };
+        tokio::select! {
+            () = &mut serving => {}
+            () = shutdown => {}
+        }
 
         notify("STOPPING=1");
         for name in self.names.iter().chain(&[""]) {
             health.set_service_status(*name, ServingStatus::NotServing).await;
         }
-        let _ = stop.send(());
-        self.stages.draining.cancel();
+        self.draining.cancel();
         // In a task, so that it goes on when we lose patience.
         let ledger = self.ledger.clone();
         let closing = tokio::spawn(async move { ledger.close().await });
-        let (served, cut) = match ended {
-            Some(ended) => (ended, false),
-            None => match tokio::time::timeout(self.options.grace_period, &mut serving).await {
-                Ok(served) => (served, false),
-                Err(_) => {
-                    // What is left otherwise are connections of peers that froze: nobody misses an answer.
-                    let cut = in_flight.any();
-                    self.stages.cut.cancel();
-                    // Connections that are cut end at once; a handler that blocks is left behind.
-                    let last = tokio::time::timeout(Duration::from_secs(1), &mut serving).await;
-                    (last.unwrap_or(Ok(())), cut)
-                }
-            },
-        };
+        // What is left otherwise are connections of peers that froze: nobody misses an answer.
+        let cut = tokio::time::timeout(grace_period, &mut serving).await.is_err() && in_flight.any();
+        drop(serving);
+        drop(connections);
         drop(claim);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
-        served.map_err(ServerError::Serve)?;
         close_outcome(closed)?;
-        if cut { Err(ServerError::Cut { grace: self.options.grace_period }) } else { Ok(()) }
+        if cut { Err(ServerError::Cut { grace: grace_period }) } else { Ok(()) }
     }
 
     fn reflection(&self) -> tonic_reflection::server::Builder<'static> {

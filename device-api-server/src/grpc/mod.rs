@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The gRPC services. Nothing here holds a rule: it translates, calls the registry, translates back.
 
+pub(crate) mod answer;
 mod gpu;
-pub(crate) mod in_flight;
-pub(crate) mod layers;
+pub(crate) mod guard;
 
 pub use self::gpu::GpuApi;

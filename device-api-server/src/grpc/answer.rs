@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether calls are in flight: begun, and not yet answered to the end.
+//! The body of an answer, and whether calls are in flight: begun, and not yet answered to the end.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
+use prost::bytes::Bytes;
+use tonic::Status;
+use tonic::body::Body;
 
 /// How many calls are in flight. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -37,32 +39,24 @@ impl Drop for Call {
 }
 
 /// The body of an answer, whose call is in flight until it has ended or nobody wants it any more.
-pub(crate) struct Answer<B> {
-    body: Pin<Box<B>>,
+#[derive(Debug)]
+pub(crate) struct Answer {
+    body: Body,
     _call: Call,
 }
 
-impl<B> Answer<B> {
-    pub(crate) fn new(body: B, call: Call) -> Self {
-        Self { body: Box::pin(body), _call: call }
+impl Answer {
+    pub(crate) fn new(body: Body, call: Call) -> Self {
+        Self { body, _call: call }
     }
 }
 
-impl<B> fmt::Debug for Answer<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").finish_non_exhaustive()
-    }
-}
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
 
-impl<B: Body> Body for Answer<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.body.as_mut().poll_frame(context)
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

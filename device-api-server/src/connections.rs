@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The connections that are served: each in a task of its own, as HTTP/2 and nothing else.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::{Connection, Incoming};
+use crate::grpc::guard::Guard;
+
+/// How often a connection on which nothing happens is asked whether its peer still lives, and how
+/// long that may take to answer.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+/// The longest header list of a request: names and selectors travel in messages, not in headers.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// The connections of a server. Dropping them ends them at once.
+///
+/// hyper without tonic's transport around it, which would not let us say how a stream is run.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    max: usize,
+    max_streams: u32,
+    guard: Guard,
+    draining: CancellationToken,
+    open: JoinSet<()>,
+}
+
+impl Connections {
+    /// None yet. Each will be told to end once `draining` is cancelled.
+    pub(crate) fn new(max: usize, max_streams: u32, guard: Guard, draining: CancellationToken) -> Self {
+        Self { max, max_streams, guard, draining, open: JoinSet::new() }
+    }
+
+    /// Serves what comes in until the server drains, and then until the last connection has ended.
+    pub(crate) async fn serve(&mut self, mut incoming: Incoming) {
+        loop {
+            tokio::select! {
+                () = self.draining.cancelled() => break,
+                Some(_) = self.open.join_next() => {}
+                // At the cap, further peers wait in the kernel's queue.
+                connection = incoming.accept(), if self.open.len() < self.max => self.begin(connection),
+            }
+        }
+        drop(incoming);
+        while self.open.join_next().await.is_some() {}
+    }
+
+    fn begin(&mut self, connection: Connection) {
+        let peer = connection.peer();
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.max_streams)
+            .keep_alive_interval(KEEPALIVE.0)
+            .keep_alive_timeout(KEEPALIVE.1)
+            .max_header_list_size(MAX_HEADERS);
+        let serving = http2.serve_connection(TokioIo::new(connection), self.guard.of(peer));
+        let draining = self.draining.clone();
+        self.open.spawn(async move {
+            let mut serving = pin!(serving);
+            let ended = tokio::select! {
+                ended = &mut serving => ended,
+                () = draining.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a connection failed");
+            }
+        });
+    }
+}
