@@ -97,8 +97,8 @@ pub struct Config {
           value_parser = positive::<u32>)]
     pub max_concurrent_streams: u32,
 
-    /// How long a request may take until its answer begins. A watch's answer begins at once: this does
-    /// not end it
+    /// How long a request may take until its answer begins, and how long an answer may wait for its
+    /// reader. A watch's answer begins at once: this does not end it as long as it is read
     #[arg(long, env = "DEVICE_API_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "60s")]
     pub request_timeout: Span,
 

@@ -5,18 +5,21 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{Connection, Incoming};
 use crate::grpc::guard::Guard;
+use crate::streams::Streams;
 
 /// How often a connection on which nothing happens is asked whether its peer still lives, and how
 /// long that may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 /// The longest header list of a request: names and selectors travel in messages, not in headers.
 const MAX_HEADERS: u32 = 16 << 10;
+/// How much of one stream waits for the socket, in bytes.
+const MAX_SENDING: usize = 64 << 10;
 
 /// The connections of a server. Dropping them ends them at once.
 ///
@@ -52,13 +55,15 @@ impl Connections {
 
     fn begin(&mut self, connection: Connection) {
         let peer = connection.peer();
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let streams = Streams { peer, patience: self.guard.request_timeout };
+        let mut http2 = http2::Builder::new(streams);
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.max_streams)
             .keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1)
-            .max_header_list_size(MAX_HEADERS);
+            .max_header_list_size(MAX_HEADERS)
+            .max_send_buf_size(MAX_SENDING);
         let serving = http2.serve_connection(TokioIo::new(connection), self.guard.of(peer));
         let draining = self.draining.clone();
         self.open.spawn(async move {

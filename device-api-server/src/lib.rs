@@ -36,6 +36,7 @@ mod listen;
 mod peer;
 mod server;
 mod shutdown;
+mod streams;
 pub mod units;
 
 pub use self::address::{AddressError, Group, SocketPath};

@@ -22,6 +22,7 @@ use crate::drain::Drain;
 use crate::error::ServerError;
 use crate::grpc::GpuApi;
 use crate::grpc::answer::InFlight;
+use crate::grpc::budget::Budget;
 use crate::grpc::guard::Guard;
 use crate::listen::Listener;
 use crate::shutdown::notify;
@@ -39,7 +40,8 @@ pub struct ServeOptions {
     pub max_connections: usize,
     /// How many requests and watches one connection may have open at once: 100.
     pub max_concurrent_streams: u32,
-    /// How long a request may take until its answer begins: 60 s.
+    /// How long a request may take until its answer begins, and how long a peer has to take a mebibyte
+    /// of an answer, or what there is of it: 60 s.
     pub request_timeout: Duration,
     /// How large one request message may be, in bytes: 4 MiB.
     pub max_request_bytes: usize,
@@ -158,6 +160,7 @@ impl Server {
             routes: std::mem::take(&mut self.routes).routes().prepare(),
             request_timeout: self.options.request_timeout,
             in_flight: in_flight.clone(),
+            replies: Budget::replies(),
         };
         let ServeOptions { max_connections, max_concurrent_streams, grace_period, .. } = self.options;
         let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());

@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 use tower_service::Service as _;
 
 use super::answer::{Answer, InFlight};
+use super::budget::Budget;
 use crate::peer::Peer;
 use crate::units::Size;
 
@@ -35,12 +36,15 @@ pub(crate) struct Guard {
     pub(crate) routes: Routes,
     pub(crate) request_timeout: Duration,
     pub(crate) in_flight: InFlight,
+    /// Of all connections, and then of one. A service finds it among the request's extensions.
+    pub(crate) replies: Budget,
 }
 
 impl Guard {
     /// The services for the calls of this peer.
     pub(crate) fn of(&self, peer: Peer) -> Guarded {
-        Guarded { guard: self.clone(), peer }
+        let guard = Self { replies: self.replies.of_connection(), ..self.clone() };
+        Guarded { guard, peer }
     }
 }
 
@@ -58,15 +62,16 @@ impl Service<Request<Incoming>> for Guarded {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let limit = self.guard.request_timeout;
-        let in_flight = self.guard.in_flight.call();
+        let (in_flight, replies) = (self.guard.in_flight.call(), self.guard.replies.clone());
         let method = request.uri().path().to_owned();
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(replies.clone());
         // The routes are always ready.
         let call = self.guard.routes.clone().call(request);
         Box::pin(async move {
             // This bounds a unary call as a whole, its upload included, and of a stream the time until
             // it begins: its messages come later, in the body.
-            let response = match tokio::time::timeout(limit, caught(call)).await {
+            let mut response = match tokio::time::timeout(limit, caught(call)).await {
                 Ok(Ok(answer)) => {
                     let mut response = answer?;
                     reword(response.headers_mut(), &method);
@@ -78,7 +83,8 @@ impl Service<Request<Incoming>> for Guarded {
                 }
                 Err(_) => Status::from(timed_out(limit)).into_http(),
             };
-            Ok(response.map(|body| Answer::new(body, in_flight)))
+            let answer = Answer::new(&mut response, replies, in_flight);
+            Ok(response.map(|_| answer))
         })
     }
 }

@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use prost::bytes::{Buf, BufMut};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 /// Sends these bytes as the one message of a call, such as `/grpc.health.v1.Health/Check`.
 pub async fn call(client: &Client, method: &str, message: Vec<u8>) -> Result<Vec<u8>, Status> {
@@ -16,6 +16,14 @@ pub async fn call(client: &Client, method: &str, message: Vec<u8>) -> Result<Vec
     grpc.ready().await.map_err(Status::from_error)?;
     let answer = grpc.unary(Request::new(message), PathAndQuery::from_str(method).unwrap(), Bytes).await;
     answer.map(tonic::Response::into_inner)
+}
+
+/// Begins such a call and reads nothing of its answer.
+pub async fn begin(client: &Client, method: &str, message: Vec<u8>) -> Result<Streaming<Vec<u8>>, Status> {
+    let mut grpc = Grpc::new(client.transport()).max_decoding_message_size(64 << 20);
+    grpc.ready().await.map_err(Status::from_error)?;
+    let path = PathAndQuery::from_str(method).unwrap();
+    grpc.server_streaming(Request::new(message), path, Bytes).await.map(tonic::Response::into_inner)
 }
 
 /// Messages as they are.
