@@ -20,6 +20,10 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from
 const MAX_HEADERS: u32 = 16 << 10;
 /// How much of one stream waits for the socket, in bytes.
 const MAX_SENDING: usize = 64 << 10;
+/// How much may be on its way to us that no call has read, in bytes: of one stream, and of all of a
+/// connection's. A request of 1 MiB took 14 ms with 1 MiB for a stream, 19 with this and 23 with 64 KiB,
+/// all in a debug build; most are of a kilobyte.
+const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
 
 /// The connections of a server. Dropping them ends them at once.
 ///
@@ -63,7 +67,9 @@ impl Connections {
             .keep_alive_interval(KEEPALIVE.0)
             .keep_alive_timeout(KEEPALIVE.1)
             .max_header_list_size(MAX_HEADERS)
-            .max_send_buf_size(MAX_SENDING);
+            .max_send_buf_size(MAX_SENDING)
+            .initial_stream_window_size(WINDOWS.0)
+            .initial_connection_window_size(WINDOWS.1);
         let serving = http2.serve_connection(TokioIo::new(connection), self.guard.of(peer));
         let draining = self.draining.clone();
         self.open.spawn(async move {

@@ -27,6 +27,8 @@ use crate::grpc::guard::Guard;
 use crate::listen::Listener;
 use crate::shutdown::notify;
 
+/// The largest message to health and reflection, in bytes: they are asked for names.
+const MAX_QUESTION: usize = 16 << 10;
 /// How long the datastore may take to close once nothing runs any more.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -151,9 +153,11 @@ impl Server {
         }
         // Their streams know nothing of our shutdown.
         let drain = Drain(self.draining.clone());
-        self.routes.add_service(drain.named_layer(health_service));
-        self.routes.add_service(drain.named_layer(self.reflection().build_v1().map_err(ServerError::Reflection)?));
-        self.routes.add_service(drain.named_layer(self.reflection().build_v1alpha().map_err(ServerError::Reflection)?));
+        let v1 = self.reflection().build_v1().map_err(ServerError::Reflection)?;
+        let v1alpha = self.reflection().build_v1alpha().map_err(ServerError::Reflection)?;
+        self.routes.add_service(drain.named_layer(health_service.max_decoding_message_size(MAX_QUESTION)));
+        self.routes.add_service(drain.named_layer(v1.max_decoding_message_size(MAX_QUESTION)));
+        self.routes.add_service(drain.named_layer(v1alpha.max_decoding_message_size(MAX_QUESTION)));
 
         let in_flight = InFlight::default();
         let guard = Guard {
@@ -161,6 +165,7 @@ impl Server {
             request_timeout: self.options.request_timeout,
             in_flight: in_flight.clone(),
             replies: Budget::replies(),
+            uploads: Budget::uploads(),
         };
         let ServeOptions { max_connections, max_concurrent_streams, grace_period, .. } = self.options;
         let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());

@@ -12,13 +12,14 @@ use device_api_core::Error;
 use device_api_core::proto::v1alpha1 as wire;
 use device_api_core::registry::PostParams;
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, ObjectMeta};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use prost::Message as _;
 use support::{Daemon, PATIENCE, raw};
 use tonic::{Code, Status, Streaming};
 
 const MEMORY: &str = "--datastore-endpoint=memory://";
 const LIST: &str = "/nvidia.nvsentinel.v1alpha1.GpuService/ListGpus";
+const CREATE: &str = "/nvidia.nvsentinel.v1alpha1.GpuService/CreateGpu";
 /// What a stream is reset with, as the server says it.
 const RESET: &str = "reset a stream";
 
@@ -101,4 +102,37 @@ async fn an_answer_of_which_its_peer_takes_nothing_is_reset_alone() {
     assert_eq!(read(unread).await.unwrap_err().code(), Code::Cancelled);
     assert!(read(list(&client).await.unwrap()).await.unwrap() > 30_000_000, "the connection goes on");
     assert_eq!(daemon.stderr().matches(RESET).count(), 1, "{}", daemon.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_never_sent_to_their_end_are_refused_before_they_fill_the_memory() {
+    let daemon = Daemon::start(&[MEMORY]);
+    let clients: Vec<_> = (0..4).map(|_| daemon.client()).collect();
+    let calls = (0..400).map(|index| Box::pin(raw::half(&clients[index % 4], CREATE, 7 << 19)));
+    let (first, _, rest) = tokio::time::timeout(PATIENCE, select_all(calls)).await.unwrap();
+    let refusal = Error::from(Status::from_header_map(first.headers()).unwrap());
+    assert!(matches!(refusal, Error::TooManyRequests { .. }) && refusal.is_retryable(), "{refusal:?}");
+    // Most of the others are refused, too. The rest has what there is, and is kept.
+    let mut rest = select_all(rest);
+    let mut refused = 1;
+    while refused < 370 {
+        let (_, _, others) = tokio::time::timeout(PATIENCE, rest).await.unwrap();
+        rest = select_all(others);
+        refused += 1;
+    }
+    // Others do not feel it, as long as they want no more than their own.
+    let other = daemon.api();
+    let mut gpu = large("other", 0);
+    gpu.status.conditions.truncate(24);
+    other.create(&PostParams::default(), &gpu).await.unwrap();
+    let refusal = other.create(&PostParams::default(), &large("larger", 0)).await;
+    assert!(refusal.is_ok() || matches!(refusal, Err(Error::TooManyRequests { .. })), "{refusal:?}");
+    let peak = daemon.peak_memory();
+    assert!(peak < 512 << 20, "the server took {peak} bytes");
+
+    // It is all given back, and with it what there is for others.
+    drop(rest);
+    drop(clients);
+    let create = async { while other.create(&PostParams::default(), &large("last", 0)).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, create).await.unwrap();
 }

@@ -15,6 +15,8 @@ use crate::units::Size;
 const OWN: usize = 1 << 20;
 /// What replies may take beyond that until they are sent, in bytes: four lists of the largest kind.
 const REPLIES: usize = 128 << 20;
+/// What requests may take beyond that until they are answered, in bytes: 16 of the largest kind.
+const UPLOADS: usize = 64 << 20;
 /// What a unit is, in bytes.
 const UNIT: usize = 1 << 10;
 /// How long a call waits for its share.
@@ -35,6 +37,11 @@ impl Budget {
     /// That of a server's replies.
     pub(crate) fn replies() -> Self {
         Self::new("replies that were not read yet", OWN, REPLIES)
+    }
+
+    /// That of a server's requests.
+    pub(crate) fn uploads() -> Self {
+        Self::new("requests that were not answered yet", OWN, UPLOADS)
     }
 
     fn new(what: &'static str, own: usize, common: usize) -> Self {

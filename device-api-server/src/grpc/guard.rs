@@ -21,6 +21,7 @@ use tower_service::Service as _;
 
 use super::answer::{Answer, InFlight};
 use super::budget::Budget;
+use super::upload::{Arrived, Upload};
 use crate::peer::Peer;
 use crate::units::Size;
 
@@ -38,12 +39,15 @@ pub(crate) struct Guard {
     pub(crate) in_flight: InFlight,
     /// Of all connections, and then of one. A service finds it among the request's extensions.
     pub(crate) replies: Budget,
+    /// Of all connections, and then of one.
+    pub(crate) uploads: Budget,
 }
 
 impl Guard {
     /// The services for the calls of this peer.
     pub(crate) fn of(&self, peer: Peer) -> Guarded {
-        let guard = Self { replies: self.replies.of_connection(), ..self.clone() };
+        let (replies, uploads) = (self.replies.of_connection(), self.uploads.of_connection());
+        let guard = Self { replies, uploads, ..self.clone() };
         Guarded { guard, peer }
     }
 }
@@ -66,6 +70,8 @@ impl Service<Request<Incoming>> for Guarded {
         let method = request.uri().path().to_owned();
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(replies.clone());
+        let arrived = Arrived::new(self.guard.uploads.clone());
+        let request = request.map(|body| Upload::new(body, &arrived));
         // The routes are always ready.
         let call = self.guard.routes.clone().call(request);
         Box::pin(async move {
@@ -83,6 +89,7 @@ impl Service<Request<Incoming>> for Guarded {
                 }
                 Err(_) => Status::from(timed_out(limit)).into_http(),
             };
+            drop(arrived);
             let answer = Answer::new(&mut response, replies, in_flight);
             Ok(response.map(|_| answer))
         })

@@ -5,5 +5,6 @@ pub(crate) mod answer;
 pub(crate) mod budget;
 mod gpu;
 pub(crate) mod guard;
+mod upload;
 
 pub use self::gpu::GpuApi;
