@@ -24,7 +24,7 @@ Exit codes:
   4  the socket cannot be bound: another server is live on it, something that is not a socket has
      its path, no permission
   5  serving failed, the datastore could not be closed, or the shutdown was cut short: by the grace
-     period with requests still in flight, or by a second signal
+     period with requests not answered yet, or by a second signal
 
 Examples:
   device-apiserver

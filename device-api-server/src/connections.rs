@@ -59,7 +59,7 @@ impl Connections {
 
     fn begin(&mut self, connection: Connection) {
         let peer = connection.peer();
-        let streams = Streams { peer, patience: self.guard.request_timeout };
+        let streams = Streams { peer, patience: self.guard.request_timeout, draining: self.draining.clone() };
         let mut http2 = http2::Builder::new(streams);
         http2
             .timer(TokioTimer::new())

@@ -26,6 +26,7 @@ use crate::grpc::budget::Budget;
 use crate::grpc::guard::Guard;
 use crate::listen::Listener;
 use crate::shutdown::notify;
+use crate::streams::LAST_PATIENCE;
 
 /// The largest message to health and reflection, in bytes: they are asked for names.
 const MAX_QUESTION: usize = 16 << 10;
@@ -143,8 +144,8 @@ impl Server {
     /// sent, requests in flight are answered, the socket is removed and the store is closed.
     ///
     /// # Errors
-    /// When serving fails, when requests were cut because the grace period was over, or when the
-    /// store could not be closed. The server is down in any case.
+    /// When requests were not answered before the grace period was over, or when the store could not be
+    /// closed. The server is down in any case.
     pub async fn run(mut self, listener: Listener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Listener { listener, claim } = listener;
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -185,8 +186,16 @@ impl Server {
         // In a task, so that it goes on when we lose patience.
         let ledger = self.ledger.clone();
         let closing = tokio::spawn(async move { ledger.close().await });
-        // What is left otherwise are connections of peers that froze: nobody misses an answer.
-        let cut = tokio::time::timeout(grace_period, &mut serving).await.is_err() && in_flight.any();
+        // What is left when every answer was sent, or given up, are connections of peers that froze.
+        let sent = async {
+            in_flight.none().await;
+            tokio::time::sleep(LAST_PATIENCE).await;
+        };
+        let cut = tokio::select! {
+            () = &mut serving => false,
+            () = sent => false,
+            () = tokio::time::sleep(grace_period) => in_flight.any_unanswered(),
+        };
         drop(serving);
         drop(connections);
         drop(claim);

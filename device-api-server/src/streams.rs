@@ -6,20 +6,23 @@
 //! CANCEL and frees what the stream held; other streams of the connection go on.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::Executor;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::peer::Peer;
 
 /// How much a peer must take in the time that it has, in bytes, where there is so much: a slow one
 /// passes, one that only pretends to read does not.
 const LEAST: u64 = 1 << 20;
+/// How long a peer may take nothing once the server is to end.
+pub(crate) const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     /// Of the answer that the present task sends.
@@ -55,6 +58,8 @@ pub(crate) struct Streams {
     pub(crate) peer: Peer,
     /// How long the peer has to take [`LEAST`] bytes of an answer, or all that there are.
     pub(crate) patience: Duration,
+    /// From then on the peer has [`LAST_PATIENCE`] to take anything at all.
+    pub(crate) draining: CancellationToken,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
@@ -68,8 +73,8 @@ impl Streams {
     async fn run(self, stream: impl Future<Output = ()>) {
         let sending = Arc::new(Sending::default());
         let mut stream = pin!(SENDING.scope(Arc::clone(&sending), stream));
-        let mut enough = 0;
-        let mut deadline: Option<Pin<Box<Sleep>>> = None;
+        let mut taken = 0;
+        let mut deadline = None;
         poll_fn(|context| {
             if stream.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
@@ -80,14 +85,26 @@ impl Streams {
                 deadline = None;
                 return Poll::Pending;
             }
-            if deadline.is_none() || bytes >= enough {
-                enough = bytes + LEAST;
+            let least = if self.draining.is_cancelled() { 1 } else { LEAST };
+            if deadline.is_none() || bytes >= taken + least {
+                taken = bytes;
                 deadline = None;
             }
-            ready!(deadline.get_or_insert_with(|| Box::pin(sleep(self.patience))).as_mut().poll(context));
-            tracing::info!(peer = %self.peer, after = ?self.patience, "reset a stream whose peer takes too little");
+            ready!(deadline.get_or_insert_with(|| Box::pin(self.patience())).as_mut().poll(context));
+            tracing::info!(peer = %self.peer, "reset a stream whose peer takes too little");
             Poll::Ready(())
         })
         .await;
+    }
+
+    async fn patience(&self) {
+        let last = async {
+            self.draining.cancelled().await;
+            sleep(LAST_PATIENCE).await;
+        };
+        tokio::select! {
+            () = sleep(self.patience) => {}
+            () = last => {}
+        }
     }
 }

@@ -2,45 +2,50 @@
 //! The body of an answer, and whether calls are in flight: begun, and not yet answered to the end.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use device_api_core::Error;
 use http::{HeaderMap, Response};
 use http_body::{Frame, SizeHint};
 use prost::bytes::Bytes;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::budget::{Budget, Share};
 use crate::streams;
 
-/// How many calls are in flight. Clones count together.
+/// The calls in flight. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct InFlight(Arc<AtomicUsize>);
+pub(crate) struct InFlight {
+    unanswered: TaskTracker,
+    unsent: TaskTracker,
+}
 
 impl InFlight {
-    /// Counts a call until what is returned is dropped.
-    pub(crate) fn call(&self) -> Call {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Call(Arc::clone(&self.0))
+    /// Counts a call until its answer is dropped.
+    pub(super) fn call(&self) -> Call {
+        Call { unanswered: Some(self.unanswered.token()), _unsent: self.unsent.token() }
     }
 
-    /// Whether there are any.
-    pub(crate) fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+    /// Whether there are any whose answer has not begun.
+    pub(crate) fn any_unanswered(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
+    /// Waits until there is none, be it unanswered or with an answer that was not taken to its end.
+    pub(crate) async fn none(&self) {
+        self.unsent.close();
+        self.unsent.wait().await;
     }
 }
 
 /// A call in flight.
 #[derive(Debug)]
-pub(crate) struct Call(Arc<AtomicUsize>);
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+pub(super) struct Call {
+    unanswered: Option<TaskTrackerToken>,
+    _unsent: TaskTrackerToken,
 }
 
 /// How much of an answer HTTP/2 has in hand at once, in bytes: the size of a frame.
@@ -62,7 +67,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(response: &mut Response<Body>, replies: Budget, call: Call) -> Self {
+    pub(super) fn new(response: &mut Response<Body>, replies: Budget, mut call: Call) -> Self {
+        call.unanswered = None;
         let reserved = response.extensions_mut().remove();
         Self { body: std::mem::take(response.body_mut()), replies, reserved, rest: Bytes::new(), _call: call }
     }
