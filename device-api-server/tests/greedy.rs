@@ -7,10 +7,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use device_api_client::{Api, Client};
 use device_api_core::Error;
 use device_api_core::proto::v1alpha1 as wire;
-use device_api_core::registry::PostParams;
+use device_api_core::registry::{ListParams, PostParams};
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, ObjectMeta};
 use futures_util::future::{join_all, select_all};
 use prost::Message as _;
@@ -19,6 +21,7 @@ use tonic::{Code, Status, Streaming};
 
 const MEMORY: &str = "--datastore-endpoint=memory://";
 const LIST: &str = "/nvidia.nvsentinel.v1alpha1.GpuService/ListGpus";
+const WATCH: &str = "/nvidia.nvsentinel.v1alpha1.GpuService/WatchGpus";
 const CREATE: &str = "/nvidia.nvsentinel.v1alpha1.GpuService/CreateGpu";
 /// What a stream is reset with, as the server says it.
 const RESET: &str = "reset a stream";
@@ -135,4 +138,28 @@ async fn requests_that_are_never_sent_to_their_end_are_refused_before_they_fill_
     drop(clients);
     let create = async { while other.create(&PostParams::default(), &large("last", 0)).await.is_err() {} };
     tokio::time::timeout(PATIENCE, create).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_that_nobody_reads_end_and_what_they_held_is_free() {
+    let daemon = Daemon::start(&[MEMORY, "--request-timeout=1s", "--history-max-bytes=8MiB"]);
+    let (api, client) = (daemon.api(), daemon.client());
+    fill(&api, 0).await;
+    let mut unread = Vec::new();
+    for round in 1..=16 {
+        unread.push(raw::begin(&client, WATCH, wire::WatchGpusRequest::default().encode_to_vec()).await.unwrap());
+        fill(&api, round).await;
+    }
+    let reset = async {
+        while daemon.stderr().matches(RESET).count() < unread.len() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reset).await.unwrap();
+    for code in join_all(unread.into_iter().map(async |watch| read(watch).await.unwrap_err().code())).await {
+        assert_eq!(code, Code::Cancelled);
+    }
+    assert_eq!(api.list(&ListParams::default()).await.unwrap().items.len(), 31, "the connection goes on");
+    let peak = daemon.peak_memory();
+    assert!(peak < 512 << 20, "the server took {peak} bytes");
 }
