@@ -32,6 +32,7 @@ pub mod datastore;
 mod drain;
 mod error;
 mod grpc;
+mod health;
 mod listen;
 mod peer;
 mod server;

@@ -24,6 +24,7 @@ use crate::grpc::GpuApi;
 use crate::grpc::answer::InFlight;
 use crate::grpc::budget::Budget;
 use crate::grpc::guard::Guard;
+use crate::health::Health;
 use crate::listen::Listener;
 use crate::shutdown::notify;
 use crate::streams::LAST_PATIENCE;
@@ -143,15 +144,15 @@ impl Server {
     /// connection is accepted, what is queued is committed, watches end after what was committed was
     /// sent, requests in flight are answered, the socket is removed and the store is closed.
     ///
+    /// While the ledger loads its store again after a failure, health says NOT_SERVING. When the ledger
+    /// closes unasked, so does the server.
+    ///
     /// # Errors
-    /// When requests were not answered before the grace period was over, or when the store could not be
-    /// closed. The server is down in any case.
+    /// When the ledger closed before `shutdown` was done, when requests were not answered before the grace
+    /// period was over, or when the store could not be closed. The server is down in any case.
     pub async fn run(mut self, listener: Listener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Listener { listener, claim } = listener;
-        let (health, health_service) = tonic_health::server::health_reporter();
-        for name in &self.names {
-            health.set_service_status(*name, ServingStatus::Serving).await;
-        }
+        let (health, health_service) = Health::of(&self.names).await;
         // Their streams know nothing of our shutdown.
         let drain = Drain(self.draining.clone());
         let v1 = self.reflection().build_v1().map_err(ServerError::Reflection)?;
@@ -173,15 +174,15 @@ impl Server {
         let serving = connections.serve(Incoming::new(listener, self.draining.clone()));
         let mut serving = Box::pin(serving);
         notify("READY=1");
-        tokio::select! {
-            () = &mut serving => {}
-            () = shutdown => {}
-        }
+        let asked = tokio::select! {
+            () = shutdown => true,
+            () = health.follow(&self.ledger) => false,
+            // It ends no sooner than it is told to.
+            () = &mut serving => false,
+        };
 
         notify("STOPPING=1");
-        for name in self.names.iter().chain(&[""]) {
-            health.set_service_status(*name, ServingStatus::NotServing).await;
-        }
+        health.say(ServingStatus::NotServing).await;
         self.draining.cancel();
         // In a task, so that it goes on when we lose patience.
         let ledger = self.ledger.clone();
@@ -201,6 +202,9 @@ impl Server {
         drop(claim);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
         close_outcome(closed)?;
+        if !asked {
+            return Err(ServerError::LedgerClosed);
+        }
         if cut { Err(ServerError::Cut { grace: grace_period }) } else { Ok(()) }
     }
 
