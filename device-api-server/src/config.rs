@@ -41,7 +41,7 @@ gRPC's C core (Python, C++) sets the channel option grpc.default_authority=local
 #[non_exhaustive]
 pub struct Config {
     /// The unix socket to serve on: unix:///PATH, unix:PATH or a plain path of at most 107 bytes. A
-    /// missing folder is made, with mode 0755
+    /// missing folder is made, with mode 0755 whatever the umask
     #[arg(
         long,
         env = "DEVICE_API_BIND_ADDRESS",
