@@ -95,7 +95,7 @@ pub struct Config {
           value_parser = at_least(KIBIBYTE))]
     pub max_object_bytes: Size,
 
-    /// How many connections are served at once; further ones wait
+    /// How many connections are served at once; further ones wait, and idle ones are closed for them
     #[arg(long, env = "DEVICE_API_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 256,
           value_parser = at_least(1_usize))]
     pub max_connections: usize,

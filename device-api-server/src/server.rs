@@ -21,13 +21,12 @@ use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::error::ServerError;
 use crate::grpc::GpuApi;
-use crate::grpc::answer::InFlight;
 use crate::grpc::budget::Budget;
 use crate::grpc::guard::Guard;
+use crate::grpc::in_flight::InFlight;
 use crate::health::Health;
 use crate::listen::Listener;
 use crate::shutdown::notify;
-use crate::streams::LAST_PATIENCE;
 
 /// The largest message to health and reflection, in bytes: they are asked for names.
 const MAX_QUESTION: usize = 16 << 10;
@@ -40,7 +39,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct ServeOptions {
     /// How long requests in flight may take to end after the shutdown began: 10 s.
     pub grace_period: Duration,
-    /// How many connections are served at once: 256.
+    /// How many connections are served at once: 256. Further ones wait, and those that were idle longest
+    /// are closed for them.
     pub max_connections: usize,
     /// How many requests and watches one connection may have open at once: 100.
     pub max_concurrent_streams: u32,
@@ -161,7 +161,7 @@ impl Server {
         self.routes.add_service(drain.named_layer(v1.max_decoding_message_size(MAX_QUESTION)));
         self.routes.add_service(drain.named_layer(v1alpha.max_decoding_message_size(MAX_QUESTION)));
 
-        let in_flight = InFlight::default();
+        let in_flight = InFlight::new();
         let guard = Guard {
             routes: std::mem::take(&mut self.routes).routes().prepare(),
             request_timeout: self.options.request_timeout,
@@ -187,16 +187,8 @@ impl Server {
         // In a task, so that it goes on when we lose patience.
         let ledger = self.ledger.clone();
         let closing = tokio::spawn(async move { ledger.close().await });
-        // What is left when every answer was sent, or given up, are connections of peers that froze.
-        let sent = async {
-            in_flight.none().await;
-            tokio::time::sleep(LAST_PATIENCE).await;
-        };
-        let cut = tokio::select! {
-            () = &mut serving => false,
-            () = sent => false,
-            () = tokio::time::sleep(grace_period) => in_flight.any_unanswered(),
-        };
+        let in_time = tokio::time::timeout(grace_period, &mut serving).await.is_ok();
+        let cut = !in_time && in_flight.any_unanswered();
         drop(serving);
         drop(connections);
         drop(claim);

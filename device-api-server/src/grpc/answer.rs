@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The body of an answer, and whether calls are in flight: begun, and not yet answered to the end.
+//! The body of an answer: in parts, paid for, and in flight until its end.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,45 +8,12 @@ use device_api_core::Error;
 use http::{HeaderMap, Response};
 use http_body::{Frame, SizeHint};
 use prost::bytes::Bytes;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::budget::{Budget, Share};
+use super::in_flight::Call;
 use crate::streams;
-
-/// The calls in flight. Clones count together.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct InFlight {
-    unanswered: TaskTracker,
-    unsent: TaskTracker,
-}
-
-impl InFlight {
-    /// Counts a call until its answer is dropped.
-    pub(super) fn call(&self) -> Call {
-        Call { unanswered: Some(self.unanswered.token()), _unsent: self.unsent.token() }
-    }
-
-    /// Whether there are any whose answer has not begun.
-    pub(crate) fn any_unanswered(&self) -> bool {
-        !self.unanswered.is_empty()
-    }
-
-    /// Waits until there is none, be it unanswered or with an answer that was not taken to its end.
-    pub(crate) async fn none(&self) {
-        self.unsent.close();
-        self.unsent.wait().await;
-    }
-}
-
-/// A call in flight.
-#[derive(Debug)]
-pub(super) struct Call {
-    unanswered: Option<TaskTrackerToken>,
-    _unsent: TaskTrackerToken,
-}
 
 /// How much of an answer HTTP/2 has in hand at once, in bytes: the size of a frame.
 const PART: usize = 16 << 10;
@@ -68,7 +35,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(super) fn new(response: &mut Response<Body>, replies: Budget, mut call: Call) -> Self {
-        call.unanswered = None;
+        call.answered();
         let reserved = response.extensions_mut().remove();
         Self { body: std::mem::take(response.body_mut()), replies, reserved, rest: Bytes::new(), _call: call }
     }

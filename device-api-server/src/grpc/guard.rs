@@ -19,8 +19,9 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
-use super::answer::{Answer, InFlight};
+use super::answer::Answer;
 use super::budget::Budget;
+use super::in_flight::InFlight;
 use super::upload::{Arrived, Upload};
 use crate::peer::Peer;
 use crate::units::Size;
@@ -31,24 +32,31 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How much of a method's name an error shows, in characters.
 const MAX_METHOD: usize = 128;
 
-/// What holds for the calls of every connection. Cheap to clone.
+/// What holds for the calls of every connection, or of one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     pub(crate) routes: Routes,
     pub(crate) request_timeout: Duration,
     pub(crate) in_flight: InFlight,
-    /// Of all connections, and then of one. A service finds it among the request's extensions.
+    /// A service finds it among the request's extensions.
     pub(crate) replies: Budget,
-    /// Of all connections, and then of one.
     pub(crate) uploads: Budget,
 }
 
 impl Guard {
+    /// What holds for the calls of one more connection.
+    pub(crate) fn of_connection(&self) -> Self {
+        Self {
+            in_flight: self.in_flight.of_connection(),
+            replies: self.replies.of_connection(),
+            uploads: self.uploads.of_connection(),
+            ..self.clone()
+        }
+    }
+
     /// The services for the calls of this peer.
-    pub(crate) fn of(&self, peer: Peer) -> Guarded {
-        let (replies, uploads) = (self.replies.of_connection(), self.uploads.of_connection());
-        let guard = Self { replies, uploads, ..self.clone() };
-        Guarded { guard, peer }
+    pub(crate) fn of(self, peer: Peer) -> Guarded {
+        Guarded { guard: self, peer }
     }
 }
 
