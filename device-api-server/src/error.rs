@@ -35,7 +35,7 @@ pub enum ServerError {
     },
     /// The services do not fit together.
     #[error("cannot describe the services")]
-    Reflection(#[source] tonic_reflection::server::Error),
+    Reflection(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The ledger closed while the server served it: somebody else closed it, or its task died.
     #[error("the ledger closed while it was served: the log says why if it failed; start again")]
     LedgerClosed,

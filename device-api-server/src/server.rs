@@ -9,6 +9,7 @@ use device_api_core::proto::FILE_DESCRIPTOR_SET;
 use device_api_core::registry::{Ledger, Registry};
 use device_api_core::resource::{Gpu, GpuStrategy};
 use device_api_core::storage::StorageError;
+use prost::bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -47,7 +48,7 @@ pub struct ServeOptions {
     /// How long a request may take until its answer begins, and how long a peer has to take a mebibyte
     /// of an answer, or what there is of it: 60 s.
     pub request_timeout: Duration,
-    /// How large one request message may be, in bytes: 4 MiB.
+    /// How large one request message to the GPU service may be, in bytes: 4 MiB.
     pub max_request_bytes: usize,
 }
 
@@ -126,13 +127,18 @@ impl Server {
 
     /// Serves another service, whose file descriptor set reflection shows.
     ///
-    /// A stream that it leaves open is cut when the grace period of a shutdown is over.
+    /// The bounds of [`ServeOptions`] hold for it, but for `max_request_bytes`: that is set on the
+    /// service, with the `max_decoding_message_size` that tonic generates, and is 4 MiB unless it is. It
+    /// matters most where clients stream: what they send after the answer has begun counts against no
+    /// other bound. A stream that the service leaves open when the server shuts down is cut at the end of
+    /// the grace period, or a second after its client ceased to take what it sends.
     #[must_use]
-    pub fn add_service<S>(mut self, service: S, descriptors: &'static [u8]) -> Self
+    pub fn add_service<S, B>(mut self, service: S, descriptors: &'static [u8]) -> Self
     where
-        S: Service<http::Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
-        S::Response: axum_core::response::IntoResponse,
+        S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
         self.names.push(S::NAME);
         self.descriptors.push(descriptors);
@@ -155,8 +161,9 @@ impl Server {
         let (health, health_service) = Health::of(&self.names).await;
         // Their streams know nothing of our shutdown.
         let drain = Drain(self.draining.clone());
-        let v1 = self.reflection().build_v1().map_err(ServerError::Reflection)?;
-        let v1alpha = self.reflection().build_v1alpha().map_err(ServerError::Reflection)?;
+        let undescribed = |error| ServerError::Reflection(Box::new(error));
+        let v1 = self.reflection().build_v1().map_err(undescribed)?;
+        let v1alpha = self.reflection().build_v1alpha().map_err(undescribed)?;
         self.routes.add_service(drain.named_layer(health_service.max_decoding_message_size(MAX_QUESTION)));
         self.routes.add_service(drain.named_layer(v1.max_decoding_message_size(MAX_QUESTION)));
         self.routes.add_service(drain.named_layer(v1alpha.max_decoding_message_size(MAX_QUESTION)));
