@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The flags of `device-apiserver`, each also an environment variable.
 
-use clap::{Parser, ValueEnum};
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use device_api_core::registry::{History, LedgerOptions, Limits};
 use device_api_core::storage::Endpoint;
 
@@ -9,7 +12,7 @@ use crate::address::{Group, SocketPath};
 use crate::datastore;
 use crate::listen::SocketOptions;
 use crate::server::ServeOptions;
-use crate::units::{Size, Span};
+use crate::units::{Size, Span, at_least};
 
 /// Exit codes and examples, as `--help` ends with them.
 const AFTER_HELP: &str = "\
@@ -24,7 +27,7 @@ Exit codes:
   4  the socket cannot be bound: another server is live on it, something that is not a socket has
      its path, no permission
   5  serving failed, the datastore could not be closed, or the shutdown was cut short: by the grace
-     period with requests still in flight, or by a second signal
+     period with requests not answered yet, or by a second signal
 
 Examples:
   device-apiserver
@@ -41,7 +44,7 @@ gRPC's C core (Python, C++) sets the channel option grpc.default_authority=local
 #[non_exhaustive]
 pub struct Config {
     /// The unix socket to serve on: unix:///PATH, unix:PATH or a plain path of at most 107 bytes. A
-    /// missing folder is made, with mode 0755
+    /// missing folder is made, with mode 0755 whatever the umask
     #[arg(
         long,
         env = "DEVICE_API_BIND_ADDRESS",
@@ -68,50 +71,59 @@ pub struct Config {
     pub shutdown_grace_period: Span,
 
     /// How long history is kept for watches to resume from
-    #[arg(long, env = "DEVICE_API_HISTORY_MAX_AGE", value_name = "DURATION", default_value = "1h")]
+    #[arg(long, env = "DEVICE_API_HISTORY_MAX_AGE", value_name = "DURATION", default_value = "1h",
+          value_parser = at_least(SECOND))]
     pub history_max_age: Span,
 
     /// How many events history keeps at most
-    #[arg(long, env = "DEVICE_API_HISTORY_MAX_EVENTS", value_name = "COUNT", default_value_t = 100_000)]
+    #[arg(long, env = "DEVICE_API_HISTORY_MAX_EVENTS", value_name = "COUNT", default_value_t = 100_000,
+          value_parser = at_least(1_usize))]
     pub history_max_events: usize,
 
     /// How much memory history takes at most
-    #[arg(long, env = "DEVICE_API_HISTORY_MAX_BYTES", value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, env = "DEVICE_API_HISTORY_MAX_BYTES", value_name = "SIZE", default_value = "64MiB",
+          value_parser = at_least(Size(1 << 20)))]
     pub history_max_bytes: Size,
 
     /// How many objects there may be
-    #[arg(long, env = "DEVICE_API_MAX_OBJECTS", value_name = "COUNT", default_value_t = 10_000)]
+    #[arg(long, env = "DEVICE_API_MAX_OBJECTS", value_name = "COUNT", default_value_t = 10_000,
+          value_parser = at_least(1_usize))]
     pub max_objects: usize,
 
     /// How large one object may be, as JSON
-    #[arg(long, env = "DEVICE_API_MAX_OBJECT_BYTES", value_name = "SIZE", default_value = "1MiB")]
+    #[arg(long, env = "DEVICE_API_MAX_OBJECT_BYTES", value_name = "SIZE", default_value = "1MiB",
+          value_parser = at_least(KIBIBYTE))]
     pub max_object_bytes: Size,
 
-    /// How many connections are served at once; further ones wait
+    /// How many connections are served at once; further ones wait, and idle ones are closed for them
     #[arg(long, env = "DEVICE_API_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 256,
-          value_parser = positive::<usize>)]
+          value_parser = at_least(1_usize))]
     pub max_connections: usize,
 
     /// How many requests and watches one connection may have open at once; further ones wait
     #[arg(long, env = "DEVICE_API_MAX_CONCURRENT_STREAMS", value_name = "COUNT", default_value_t = 100,
-          value_parser = positive::<u32>)]
+          value_parser = at_least(1_u32))]
     pub max_concurrent_streams: u32,
 
-    /// How long a request may take until its answer begins. A watch's answer begins at once: this does
-    /// not end it
-    #[arg(long, env = "DEVICE_API_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "60s")]
+    /// How long a request may take until its answer begins, and how long an answer may wait for its
+    /// reader. A watch's answer begins at once: this does not end it as long as it is read
+    #[arg(long, env = "DEVICE_API_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "60s",
+          value_parser = at_least(Span(Duration::from_millis(100))))]
     pub request_timeout: Span,
 
     /// How large one request message may be
-    #[arg(long, env = "DEVICE_API_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "4MiB")]
+    #[arg(long, env = "DEVICE_API_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "4MiB",
+          value_parser = at_least(KIBIBYTE))]
     pub max_request_bytes: Size,
 
     /// How long a watch lasts at most, up to a tenth less; then it ends well, and its client resumes
-    #[arg(long, env = "DEVICE_API_WATCH_MAX_DURATION", value_name = "DURATION", default_value = "60m")]
+    #[arg(long, env = "DEVICE_API_WATCH_MAX_DURATION", value_name = "DURATION", default_value = "60m",
+          value_parser = at_least(SECOND))]
     pub watch_max_duration: Span,
 
     /// How often a quiet watch that asked for bookmarks gets one
-    #[arg(long, env = "DEVICE_API_WATCH_BOOKMARK_INTERVAL", value_name = "DURATION", default_value = "60s")]
+    #[arg(long, env = "DEVICE_API_WATCH_BOOKMARK_INTERVAL", value_name = "DURATION", default_value = "60s",
+          value_parser = at_least(SECOND))]
     pub watch_bookmark_interval: Span,
 
     /// What to log, to stderr: error, warn, info, debug, trace, or tracing's filter syntax
@@ -124,6 +136,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// The flags of this process, and the environment. A variable that is empty is not set.
+    ///
+    /// Ends the process as clap does: with what was wrong, or after `--help`.
+    #[must_use]
+    pub fn read() -> Self {
+        let empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        let command = Self::command().mut_args(|flag| match flag.get_env() {
+            Some(name) if empty(name) => flag.env(None::<&'static str>),
+            _ => flag,
+        });
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// The bounds of serving.
     #[must_use]
     pub fn serve_options(&self) -> ServeOptions {
@@ -189,15 +214,13 @@ fn filter(text: &str) -> Result<String, String> {
     }
 }
 
-fn positive<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
-    let number = text.parse::<T>().ok().filter(|number| *number >= T::from(1));
-    number.ok_or_else(|| "write a whole number of at least 1".to_owned())
-}
+/// Less than these would serve nobody: watches that end or expire before their first event, and
+/// clients that come back for that without a pause.
+const SECOND: Span = Span(Duration::from_secs(1));
+const KIBIBYTE: Size = Size(1 << 10);
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(flags: &[&str]) -> Result<Config, clap::Error> {
@@ -242,7 +265,25 @@ mod tests {
     }
 
     #[test]
-    fn what_would_serve_nobody_is_refused() {
+    fn what_is_less_than_serves_anybody_is_refused_with_the_least() {
+        let least = [
+            ("--history-max-age=999ms", "1s"),
+            ("--history-max-events=0", "1"),
+            ("--history-max-bytes=1023KiB", "1MiB"),
+            ("--max-objects=0", "1"),
+            ("--max-object-bytes=0B", "1KiB"),
+            ("--request-timeout=99ms", "100ms"),
+            ("--max-request-bytes=1023B", "1KiB"),
+            ("--watch-max-duration=0s", "1s"),
+            ("--watch-bookmark-interval=0ms", "1s"),
+        ];
+        for (flag, least) in least {
+            let refusal = parse(&[flag]).unwrap_err().to_string();
+            assert!(refusal.contains(&format!("at least {least}")), "{flag}: {refusal}");
+            let (name, _) = flag.split_once('=').unwrap();
+            assert!(parse(&[&format!("{name}={least}")]).is_ok(), "{name}={least}");
+        }
+        assert!(parse(&["--shutdown-grace-period=0ms"]).is_ok());
         for flag in ["--max-connections=0", "--max-concurrent-streams=0", "--max-connections=x"] {
             assert!(parse(&[flag]).unwrap_err().to_string().contains("at least 1"), "{flag}");
         }

@@ -35,10 +35,10 @@ pub enum ServerError {
     },
     /// The services do not fit together.
     #[error("cannot describe the services")]
-    Reflection(#[source] tonic_reflection::server::Error),
-    /// Serving failed.
-    #[error("cannot serve")]
-    Serve(#[source] tonic::transport::Error),
+    Reflection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The ledger closed while the server served it: somebody else closed it, or its task died.
+    #[error("the ledger closed while it was served: the log says why if it failed; start again")]
+    LedgerClosed,
     /// The server is down, but not everybody was answered.
     #[error("requests still ran when the grace period of {grace:?} was over, and were cut")]
     Cut {
@@ -73,8 +73,8 @@ impl ServerError {
             Self::Config(_) => 2,
             Self::Datastore(_) | Self::Registry(_) => 3,
             Self::Listen(_) => 4,
-            Self::Start { .. } | Self::Reflection(_) | Self::Serve(_) => 5,
-            Self::Cut { .. } | Self::Close(_) | Self::CloseTimeout { .. } => 5,
+            Self::Start { .. } | Self::Reflection(_) => 5,
+            Self::LedgerClosed | Self::Cut { .. } | Self::Close(_) | Self::CloseTimeout { .. } => 5,
         }
     }
 }

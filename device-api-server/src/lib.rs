@@ -27,14 +27,17 @@
 mod accept;
 mod address;
 mod config;
+mod connections;
 pub mod datastore;
 mod drain;
 mod error;
 mod grpc;
+mod health;
 mod listen;
 mod peer;
 mod server;
 mod shutdown;
+mod streams;
 pub mod units;
 
 pub use self::address::{AddressError, Group, SocketPath};

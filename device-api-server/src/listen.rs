@@ -104,7 +104,7 @@ impl Listener {
     pub fn bind(options: &SocketOptions) -> Result<Self, ListenError> {
         let path = options.path.as_path();
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed("make the folder", folder))?;
+        make(folder).map_err(failed("make the folder", folder))?;
         let lock = lock(path)?;
         ensure_free(path)?;
 
@@ -175,11 +175,7 @@ impl Nursery {
         let socket = self.socket();
         // Through the descriptor, since this path is longer than the socket's, and that may be as long
         // as a socket's path can be.
-        let folder = File::options()
-            .read(true)
-            .custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits() as i32)
-            .open(&self.folder)
-            .map_err(failed("open", &self.folder))?;
+        let folder = open_folder(&self.folder).map_err(failed("open", &self.folder))?;
         let short = format!("/proc/self/fd/{}/s", folder.as_raw_fd());
         let listener = std::os::unix::net::UnixListener::bind(short).map_err(failed("bind", &socket))?;
         listener.set_nonblocking(true).map_err(failed("bind", &socket))?;
@@ -204,6 +200,25 @@ impl Drop for Nursery {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Makes a folder and those above it that are missing, each with mode 0755 whatever the umask.
+fn make(folder: &Path) -> io::Result<()> {
+    let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    for folder in folder.ancestors().take_while(missing).collect::<Vec<_>>().into_iter().rev() {
+        match DirBuilder::new().mode(0o755).create(folder) {
+            Ok(()) => open_folder(folder)?.set_permissions(Permissions::from_mode(0o755))?,
+            // Somebody else made it at the same time.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Opens a folder, and nothing that a link in its place leads to.
+fn open_folder(folder: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits() as i32).open(folder)
 }
 
 /// Takes the lock that decides who owns the path, and writes down who we are.

@@ -4,7 +4,6 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use device_api_core::registry::Ledger;
 use device_api_server::{Config, Listener, LogFormat, Server, ServerError, Signals, datastore, one_line};
 use tracing_subscriber::EnvFilter;
@@ -13,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 const MAX_THREADS: usize = 4;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = Config::read();
     start_logging(&config);
     let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, MAX_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();

@@ -9,7 +9,8 @@ use device_api_core::proto::FILE_DESCRIPTOR_SET;
 use device_api_core::registry::{Ledger, Registry};
 use device_api_core::resource::{Gpu, GpuStrategy};
 use device_api_core::storage::StorageError;
-use tokio::sync::oneshot;
+use prost::bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{LayerExt as _, RoutesBuilder};
@@ -17,19 +18,19 @@ use tonic_health::ServingStatus;
 use tower_service::Service;
 
 use crate::accept::Incoming;
+use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::error::ServerError;
 use crate::grpc::GpuApi;
+use crate::grpc::budget::Budget;
+use crate::grpc::guard::Guard;
 use crate::grpc::in_flight::InFlight;
-use crate::grpc::layers::Guard;
+use crate::health::Health;
 use crate::listen::Listener;
-use crate::shutdown::{Stages, notify};
+use crate::shutdown::notify;
 
-/// How often a connection on which nothing happens is asked whether its peer still lives, and how
-/// long that may take to answer.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
-/// The longest header list of a request: names and selectors travel in messages, not in headers.
-const MAX_HEADERS: u32 = 16 << 10;
+/// The largest message to health and reflection, in bytes: they are asked for names.
+const MAX_QUESTION: usize = 16 << 10;
 /// How long the datastore may take to close once nothing runs any more.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -39,13 +40,15 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct ServeOptions {
     /// How long requests in flight may take to end after the shutdown began: 10 s.
     pub grace_period: Duration,
-    /// How many connections are served at once: 256.
+    /// How many connections are served at once: 256. Further ones wait, and those that were idle longest
+    /// are closed for them.
     pub max_connections: usize,
     /// How many requests and watches one connection may have open at once: 100.
     pub max_concurrent_streams: u32,
-    /// How long a request may take until its answer begins: 60 s.
+    /// How long a request may take until its answer begins, and how long a peer has to take a mebibyte
+    /// of an answer, or what there is of it: 60 s.
     pub request_timeout: Duration,
-    /// How large one request message may be, in bytes: 4 MiB.
+    /// How large one request message to the GPU service may be, in bytes: 4 MiB.
     pub max_request_bytes: usize,
 }
 
@@ -67,7 +70,7 @@ impl Default for ServeOptions {
 pub struct Server {
     ledger: Ledger,
     options: ServeOptions,
-    stages: Stages,
+    draining: CancellationToken,
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
@@ -90,7 +93,7 @@ impl Server {
         Self {
             ledger,
             options: ServeOptions::default(),
-            stages: Stages::default(),
+            draining: CancellationToken::new(),
             routes: RoutesBuilder::default(),
             names: Vec::new(),
             descriptors: Vec::new(),
@@ -124,13 +127,18 @@ impl Server {
 
     /// Serves another service, whose file descriptor set reflection shows.
     ///
-    /// A stream that it leaves open is cut when the grace period of a shutdown is over.
+    /// The bounds of [`ServeOptions`] hold for it, but for `max_request_bytes`: that is set on the
+    /// service, with the `max_decoding_message_size` that tonic generates, and is 4 MiB unless it is. It
+    /// matters most where clients stream: what they send after the answer has begun counts against no
+    /// other bound. A stream that the service leaves open when the server shuts down is cut at the end of
+    /// the grace period, or a second after its client ceased to take what it sends.
     #[must_use]
-    pub fn add_service<S>(mut self, service: S, descriptors: &'static [u8]) -> Self
+    pub fn add_service<S, B>(mut self, service: S, descriptors: &'static [u8]) -> Self
     where
-        S: Service<http::Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
-        S::Response: axum_core::response::IntoResponse,
+        S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
         self.names.push(S::NAME);
         self.descriptors.push(descriptors);
@@ -142,74 +150,61 @@ impl Server {
     /// connection is accepted, what is queued is committed, watches end after what was committed was
     /// sent, requests in flight are answered, the socket is removed and the store is closed.
     ///
+    /// While the ledger loads its store again after a failure, health says NOT_SERVING. When the ledger
+    /// closes unasked, so does the server.
+    ///
     /// # Errors
-    /// When serving fails, when requests were cut because the grace period was over, or when the
-    /// store could not be closed. The server is down in any case.
+    /// When the ledger closed before `shutdown` was done, when requests were not answered before the grace
+    /// period was over, or when the store could not be closed. The server is down in any case.
     pub async fn run(mut self, listener: Listener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Listener { listener, claim } = listener;
-        let (health, health_service) = tonic_health::server::health_reporter();
-        for name in &self.names {
-            health.set_service_status(*name, ServingStatus::Serving).await;
-        }
+        let (health, health_service) = Health::of(&self.names).await;
         // Their streams know nothing of our shutdown.
-        let drain = Drain(self.stages.draining.clone());
-        self.routes.add_service(drain.named_layer(health_service));
-        self.routes.add_service(drain.named_layer(self.reflection().build_v1().map_err(ServerError::Reflection)?));
-        self.routes.add_service(drain.named_layer(self.reflection().build_v1alpha().map_err(ServerError::Reflection)?));
+        let drain = Drain(self.draining.clone());
+        let undescribed = |error| ServerError::Reflection(Box::new(error));
+        let v1 = self.reflection().build_v1().map_err(undescribed)?;
+        let v1alpha = self.reflection().build_v1alpha().map_err(undescribed)?;
+        self.routes.add_service(drain.named_layer(health_service.max_decoding_message_size(MAX_QUESTION)));
+        self.routes.add_service(drain.named_layer(v1.max_decoding_message_size(MAX_QUESTION)));
+        self.routes.add_service(drain.named_layer(v1alpha.max_decoding_message_size(MAX_QUESTION)));
 
-        let (stop, stopped) = oneshot::channel::<()>();
-        let incoming = Incoming::new(listener, self.options.max_connections, self.stages.clone());
-        let in_flight = InFlight::default();
+        let in_flight = InFlight::new();
         let guard = Guard {
+            routes: std::mem::take(&mut self.routes).routes().prepare(),
             request_timeout: self.options.request_timeout,
-            max_request_bytes: self.options.max_request_bytes,
             in_flight: in_flight.clone(),
+            replies: Budget::replies(),
+            uploads: Budget::uploads(),
         };
-        let serving = tonic::transport::Server::builder()
-            .max_concurrent_streams(self.options.max_concurrent_streams)
-            .http2_keepalive_interval(Some(KEEPALIVE.0))
-            .http2_keepalive_timeout(Some(KEEPALIVE.1))
-            .http2_max_header_list_size(MAX_HEADERS)
-            .layer(guard)
-            .add_routes(std::mem::take(&mut self.routes).routes())
-            .serve_with_incoming_shutdown(incoming, async {
-                let _ = stopped.await;
-            });
-        let mut serving = std::pin::pin!(serving);
+        let ServeOptions { max_connections, max_concurrent_streams, grace_period, .. } = self.options;
+        let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());
+        let serving = connections.serve(Incoming::new(listener, self.draining.clone()));
+        let mut serving = Box::pin(serving);
         notify("READY=1");
-        let ended = tokio::select! {
-            ended = &mut serving => Some(ended),
-            () = shutdown => None,
+        let asked = tokio::select! {
+            () = shutdown => true,
+            () = health.follow(&self.ledger) => false,
+            // It ends no sooner than it is told to.
+            () = &mut serving => false,
         };
 
         notify("STOPPING=1");
-        for name in self.names.iter().chain(&[""]) {
-            health.set_service_status(*name, ServingStatus::NotServing).await;
-        }
-        let _ = stop.send(());
-        self.stages.draining.cancel();
+        health.say(ServingStatus::NotServing).await;
+        self.draining.cancel();
         // In a task, so that it goes on when we lose patience.
         let ledger = self.ledger.clone();
         let closing = tokio::spawn(async move { ledger.close().await });
-        let (served, cut) = match ended {
-            Some(ended) => (ended, false),
-            None => match tokio::time::timeout(self.options.grace_period, &mut serving).await {
-                Ok(served) => (served, false),
-                Err(_) => {
-                    // What is left otherwise are connections of peers that froze: nobody misses an answer.
-                    let cut = in_flight.any();
-                    self.stages.cut.cancel();
-                    // Connections that are cut end at once; a handler that blocks is left behind.
-                    let last = tokio::time::timeout(Duration::from_secs(1), &mut serving).await;
-                    (last.unwrap_or(Ok(())), cut)
-                }
-            },
-        };
+        let in_time = tokio::time::timeout(grace_period, &mut serving).await.is_ok();
+        let cut = !in_time && in_flight.any_unanswered();
+        drop(serving);
+        drop(connections);
         drop(claim);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
-        served.map_err(ServerError::Serve)?;
         close_outcome(closed)?;
-        if cut { Err(ServerError::Cut { grace: self.options.grace_period }) } else { Ok(()) }
+        if !asked {
+            return Err(ServerError::LedgerClosed);
+        }
+        if cut { Err(ServerError::Cut { grace: grace_period }) } else { Ok(()) }
     }
 
     fn reflection(&self) -> tonic_reflection::server::Builder<'static> {

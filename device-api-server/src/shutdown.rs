@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the server ends: signals, the stages of a shutdown, and word to the service manager.
+//! How the server ends: signals, and word to the service manager.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -7,16 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-
-/// The stages of a shutdown, which connections and watches look at.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stages {
-    /// Watches end after what was committed was sent; peers that have not begun to speak are dropped.
-    pub(crate) draining: CancellationToken,
-    /// The grace period ran out: every connection is closed.
-    pub(crate) cut: CancellationToken,
-}
 
 /// SIGTERM and SIGINT, from the moment that this was made.
 #[derive(Debug)]

@@ -81,6 +81,18 @@ impl fmt::Display for Size {
     }
 }
 
+/// Reads what is not less than this.
+pub(crate) fn at_least<T>(least: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr<Err: fmt::Display> + PartialOrd + fmt::Display + Clone,
+{
+    move |text| match text.parse::<T>() {
+        Ok(value) if value >= least => Ok(value),
+        Ok(_) => Err(format!("write at least {least}")),
+        Err(error) => Err(format!("{error}; at least {least}")),
+    }
+}
+
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -157,6 +157,18 @@ fn an_environment_variable_is_as_good_as_its_flag_which_outranks_it() {
 }
 
 #[test]
+fn an_empty_environment_variable_is_one_that_is_not_set() {
+    let folder = TempDir::new().unwrap();
+    let mut command = device_apiserver();
+    for flag in FLAGS {
+        command.env(format!("DEVICE_API_{}", flag.replace('-', "_").to_uppercase()), "");
+    }
+    let mut daemon = Daemon::spawn(command, folder.path(), &[]);
+    daemon.wait_until_live();
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn a_second_server_on_one_database_is_told_of_the_first() {
     let first = Daemon::start(&[]);
     let folder = TempDir::new().unwrap();

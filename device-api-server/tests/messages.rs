@@ -65,6 +65,7 @@ async fn a_message_over_the_limit_of_another_service_is_no_expired_version_eithe
     let (_daemon, client) = serve(&[]);
     let status = refused(&client, HEALTH, vec![0; 5 << 20]).await;
     assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "RequestEntityTooLarge"));
+    assert!(status.message().contains("16KiB"), "its own limit: {}", status.message());
 }
 
 #[tokio::test]

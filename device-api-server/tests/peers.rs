@@ -8,6 +8,7 @@ mod support;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::time::Duration;
 
 use device_api_client::Api;
@@ -18,6 +19,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use support::{Daemon, PATIENCE};
 use tonic::Code;
+
+/// What the server says when it has as many connections as it may.
+const FULL: &str = "no more connections are served";
 
 const MEMORY: &str = "--datastore-endpoint=memory://";
 
@@ -78,28 +82,50 @@ async fn peers_that_do_not_speak_http2_are_dropped() {
     daemon.assert_well().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_over_the_cap_wait_and_cost_those_that_are_served_nothing() {
-    let daemon = Daemon::start(&[MEMORY, "--max-connections=64"]);
-    let served = daemon.api();
-    answers(&served).await;
-    // 263 connections want the 63 places that are left. They speak, so no deadline frees their places.
-    let crowd: Vec<_> = (0..263)
-        .map(|_| {
-            let mut stream = connect(&daemon);
-            stream.write_all(HELLO).unwrap();
-            stream
-        })
-        .collect();
+    let daemon = Daemon::start(&[MEMORY, "--max-connections=8"]);
+    // None of these is idle.
+    let served: Vec<_> = (0..8).map(|_| daemon.api()).collect();
+    let mut watches = Vec::new();
+    for api in &served {
+        watches.push(api.watch(&WatchParams::default()).await.unwrap());
+    }
     let late = daemon.api();
-    let mut late = Box::pin(answers(&late));
+    let late = answers(&late);
+    let mut late = pin!(late);
+    while !daemon.stderr().contains(FULL) {
+        assert!((&mut late).now_or_never().is_none(), "the cap was not kept");
+        answers(&served[0]).await;
+    }
     for _ in 0..100 {
-        answers(&served).await;
+        answers(&served[0]).await;
         assert!((&mut late).now_or_never().is_none(), "the cap was not kept");
     }
-    drop(crowd);
+    drop((watches, served));
     tokio::time::timeout(PATIENCE, late).await.unwrap();
+    daemon.says("further connections are served again").await;
+    assert_eq!(daemon.stderr().matches(FULL).count(), 1, "{}", daemon.stderr());
     daemon.assert_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_do_nothing_keep_nobody_out() {
+    let daemon = Daemon::start(&[MEMORY, "--max-connections=8"]);
+    // One that lives and is busy, some that could be used again, and more than there are places that speak and then
+    // do nothing for ever.
+    let (busy, idle) = (daemon.api(), daemon.api());
+    let mut watch = busy.watch(&WatchParams::default()).await.unwrap();
+    answers(&idle).await;
+    let mut leaked: Vec<_> = (0..12).map(|_| connect(&daemon)).collect();
+    leaked.iter_mut().for_each(|stream| stream.write_all(HELLO).unwrap());
+    tokio::time::timeout(PATIENCE, answers(&daemon.api())).await.unwrap();
+    assert!(daemon.stderr().contains(FULL), "or this tests nothing");
+    // Who was in the middle of something was not disturbed, and the client of a closed connection makes another.
+    answers_again(&idle).await;
+    busy.create(&PostParams::default(), &gpu("x", 0)).await.unwrap();
+    assert!(tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap().is_ok());
+    drop(leaked);
 }
 
 #[tokio::test]

@@ -15,9 +15,9 @@ use device_api_core::Result;
 use device_api_core::proto::v1alpha1 as wire;
 use device_api_core::registry::{ListParams, PostParams, WatchEvent, WatchParams};
 use device_api_core::resource::{Gpu, GpuSpec, ObjectMeta};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rustix::process::Signal;
-use support::{Daemon, PATIENCE, device_apiserver};
+use support::{Daemon, PATIENCE, device_apiserver, raw};
 use tempfile::TempDir;
 
 /// Longer than any test waits: a server that ends earlier did so because everybody was answered.
@@ -134,45 +134,62 @@ async fn a_restart_goes_on_where_the_server_ended() {
     assert_eq!(versions, [second, third]);
 }
 
-/// A server, and a watch of it that has more to send than its client, which never reads, takes.
-async fn stuck(flags: &[&str]) -> (Daemon, tonic::Streaming<wire::WatchGpusResponse>) {
-    let daemon = Daemon::start(&[&["--datastore-endpoint=memory://"], flags].concat());
-    let watch = daemon.stub().watch_gpus(wire::WatchGpusRequest::default()).await.unwrap().into_inner();
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_that_are_not_read_hold_up_nobody_and_are_no_failure() {
+    let mut daemon = Daemon::start(&["--datastore-endpoint=memory://", LONG_GRACE]);
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        unread.push(daemon.stub().watch_gpus(wire::WatchGpusRequest::default()).await.unwrap().into_inner());
+    }
+    // More than sockets and windows hold.
     let api = daemon.api();
     for index in 0..64 {
         let metadata = ObjectMeta::named(format!("gpu-{index}")).with_annotation("large", "x".repeat(250 << 10));
         api.create(&PostParams::default(), &Gpu { metadata, ..Gpu::default() }).await.unwrap();
     }
-    (daemon, watch)
+    let mut read = daemon.api().watch(&WatchParams::default()).await.unwrap();
+    for _ in 0..64 {
+        read.next().await.unwrap().unwrap();
+    }
+    let read = tokio::spawn(until_ok(read));
+    assert_eq!(daemon.stop().code(), Some(0), "{}", daemon.stderr());
+    assert_eq!(read.await.unwrap(), []);
+    assert!(!daemon.socket().exists());
+    drop(unread);
+}
+
+/// A server, and a call of it that cannot be answered, for its request does not end.
+async fn stuck(flags: &[&str]) -> (Daemon, impl Future) {
+    let daemon = Daemon::start(&[&["--datastore-endpoint=memory://"], flags].concat());
+    let client = daemon.client();
+    let call = {
+        let client = client.clone();
+        async move { raw::half(&client, "/nvidia.nvsentinel.v1alpha1.GpuService/CreateGpu", 0).await }
+    };
+    let mut call = Box::pin(call);
+    assert!((&mut call).now_or_never().is_none());
+    // On the same connection: the server knows of that call when it answers this one.
+    Api::<Gpu>::all(client).list(&ListParams::default()).await.unwrap();
+    (daemon, call)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_is_cut_when_the_grace_period_is_over() {
-    let (mut daemon, watch) = stuck(&["--shutdown-grace-period=3s"]).await;
-    // It costs nobody else their end.
-    let mut other = daemon.api().watch(&WatchParams::default()).await.unwrap();
-    for _ in 0..64 {
-        other.next().await.unwrap().unwrap();
-    }
-    let other = tokio::spawn(until_ok(other));
-    let status = daemon.stop();
-    assert_eq!(status.code(), Some(5), "{}", daemon.stderr());
+async fn a_request_that_is_not_answered_is_cut_when_the_grace_period_is_over() {
+    let (mut daemon, call) = stuck(&["--shutdown-grace-period=3s"]).await;
+    assert_eq!(daemon.stop().code(), Some(5), "{}", daemon.stderr());
     assert!(daemon.stderr().contains("grace period of 3s"), "{}", daemon.stderr());
-    assert_eq!(other.await.unwrap(), []);
     assert!(!daemon.socket().exists());
-    drop(watch);
+    drop(call);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_server_at_once() {
-    let (mut daemon, watch) = stuck(&[LONG_GRACE]).await;
+    let (mut daemon, call) = stuck(&[LONG_GRACE, "--request-timeout=10m"]).await;
     daemon.signal(Signal::TERM);
-    while !daemon.stderr().contains("shutting down") {
-        tokio::task::yield_now().await;
-    }
+    daemon.says("shutting down").await;
     daemon.signal(Signal::INT);
     assert_eq!(daemon.wait().code(), Some(5), "{}", daemon.stderr());
-    drop(watch);
+    drop(call);
 }
 
 #[test]
@@ -184,7 +201,7 @@ fn sigint_ends_it_as_sigterm_does() {
 
 #[test]
 fn a_peer_that_froze_with_nothing_in_flight_is_no_failure() {
-    let mut daemon = Daemon::start(&["--shutdown-grace-period=1s"]);
+    let mut daemon = Daemon::start(&[LONG_GRACE]);
     let mut frozen = UnixStream::connect(daemon.socket()).unwrap();
     // The preface, and settings of nothing (RFC 9113, 3.4 and 6.5). It never answers the server's.
     frozen.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();

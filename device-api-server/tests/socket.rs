@@ -10,11 +10,12 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use device_api_core::registry::ListParams;
-use support::{Daemon, socket_in};
+use support::{Daemon, device_apiserver, socket_in};
 use tempfile::TempDir;
 
 const MEMORY: &str = "--datastore-endpoint=memory://";
@@ -114,16 +115,24 @@ fn the_socket_has_its_mode_from_the_first_instant() {
 }
 
 #[test]
-fn a_missing_folder_is_made_and_an_existing_one_keeps_its_mode() {
+fn a_missing_folder_is_made_for_all_to_enter_and_an_existing_one_keeps_its_mode() {
     let root = TempDir::new().unwrap();
-    let made = root.path().join("run/device-api/a.sock");
-    let folder = TempDir::new().unwrap();
-    let mut daemon = Daemon::spawn_in(folder.path(), &[MEMORY, &format!("--bind-address={}", made.display())]);
-    daemon.wait_until_live();
-    // The umask may take bits, but adds none.
-    let mode = fs::metadata(made.parent().unwrap()).unwrap().mode() & 0o777;
-    assert_eq!(mode & !0o755, 0, "{mode:o}");
-    assert!(daemon.stop().success());
+    for umask in ["022", "077", "000"] {
+        let first = root.path().join(umask);
+        let socket = first.join("device-api/a.sock");
+        let folder = TempDir::new().unwrap();
+        // Its process becomes the server, which signals reach.
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("umask {umask}; exec \"$0\" \"$@\"")).arg(device_apiserver().get_program());
+        let mut daemon =
+            Daemon::spawn(shell, folder.path(), &[MEMORY, &format!("--bind-address={}", socket.display())]);
+        daemon.wait_until_live();
+        for made in [&first, &first.join("device-api")] {
+            let mode = fs::metadata(made).unwrap().mode() & 0o777;
+            assert_eq!(mode, 0o755, "{} with umask {umask}: {mode:o}", made.display());
+        }
+        assert!(daemon.stop().success());
+    }
 
     let own = root.path().join("own");
     fs::DirBuilder::new().mode(0o700).create(&own).unwrap();

@@ -18,6 +18,7 @@ use futures_core::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
+use super::budget::Budget;
 use crate::peer::{self, Peer};
 
 /// The largest reply to a list, in bytes: no client needs more at once, and no client may make the
@@ -96,10 +97,12 @@ impl GpuService for GpuApi {
         &self,
         request: Request<wire::ListGpusRequest>,
     ) -> Result<Response<wire::ListGpusResponse>, Status> {
+        let budget = request.extensions().get::<Budget>().cloned();
         let wire::ListGpusRequest { namespace, opts } = request.into_inner();
         let params: ListParams = opts.unwrap_or_default().try_into()?;
         let list = self.reader(&namespace).list(&params).await?;
-        let reply = wire::ListGpusResponse { gpu_list: Some((&list).into()) };
+        let build = || wire::ListGpusResponse { gpu_list: Some((&list).into()) };
+        let mut reply = build();
         let size = reply.encoded_len();
         if size > MAX_LIST_BYTES {
             return Err(Status::from(Error::TooLarge {
@@ -108,7 +111,21 @@ impl GpuService for GpuApi {
                 hint: "list in pages, with limit and continue".to_owned(),
             }));
         }
-        Ok(Response::new(reply))
+        // A program that mounts the service on a server of its own has no budget.
+        let Some(budget) = budget else { return Ok(Response::new(reply)) };
+        let share = match budget.try_take(size) {
+            Ok(share) => share,
+            Err(_) => {
+                // To wait with the reply in hand is what the budget is against; to build it again is cheap.
+                drop(reply);
+                let share = budget.take(size).await?;
+                reply = build();
+                share
+            }
+        };
+        let mut response = Response::new(reply);
+        response.extensions_mut().insert(share);
+        Ok(response)
     }
 
     async fn watch_gpus(

@@ -141,15 +141,30 @@ impl Daemon {
     pub async fn assert_well(&self) {
         self.api().list(&ListParams::default()).await.unwrap();
         assert!(!self.stderr().contains("panicked"), "{}", self.stderr());
-        // VmHWM is the most memory that it ever had in RAM, see proc(5).
+        let peak = self.peak_memory();
+        assert!(peak < MEMORY, "the server took {peak} bytes");
+    }
+
+    /// The most memory that the server ever had in RAM, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        // VmHWM, see proc(5).
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
-        assert!(peak.parse::<usize>().unwrap() << 10 < MEMORY, "the server took {peak} KiB");
+        peak.parse::<usize>().unwrap() << 10
     }
 
     /// What the server wrote to stderr so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until the server has written this to stderr.
+    pub async fn says(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.stderr().contains(text) {
+            assert!(Instant::now() < end, "the server does not say {text:?}:\n{}", self.stderr());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Sends a signal.

@@ -3,20 +3,27 @@
 //! every refusal is one of this API's errors, and it counts as in flight until its answer has ended.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use device_api_core::Error;
 use device_api_core::error::Cause;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tonic::service::Routes;
 use tonic::{Code, Status};
-use tower_layer::Layer;
-use tower_service::Service;
+use tower_service::Service as _;
 
-use super::in_flight::{Answer, InFlight};
+use super::answer::Answer;
+use super::budget::Budget;
+use super::in_flight::InFlight;
+use super::upload::{Arrived, Upload};
+use crate::peer::Peer;
 use crate::units::Size;
 
 /// How long a client should wait before it repeats a request that took too long.
@@ -25,66 +32,74 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How much of a method's name an error shows, in characters.
 const MAX_METHOD: usize = 128;
 
-/// Wraps every call in a [`Guarded`].
+/// What holds for the calls of every connection, or of one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
+    pub(crate) routes: Routes,
     pub(crate) request_timeout: Duration,
-    pub(crate) max_request_bytes: usize,
     pub(crate) in_flight: InFlight,
+    /// A service finds it among the request's extensions.
+    pub(crate) replies: Budget,
+    pub(crate) uploads: Budget,
 }
 
-impl<S> Layer<S> for Guard {
-    type Service = Guarded<S>;
+impl Guard {
+    /// What holds for the calls of one more connection.
+    pub(crate) fn of_connection(&self) -> Self {
+        Self {
+            in_flight: self.in_flight.of_connection(),
+            replies: self.replies.of_connection(),
+            uploads: self.uploads.of_connection(),
+            ..self.clone()
+        }
+    }
 
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, guard: self.clone() }
+    /// The services for the calls of this peer.
+    pub(crate) fn of(self, peer: Peer) -> Guarded {
+        Guarded { guard: self, peer }
     }
 }
 
-/// A service whose calls are guarded.
+/// The services, guarded, for one connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Guarded<S> {
-    inner: S,
+pub(crate) struct Guarded {
     guard: Guard,
+    peer: Peer,
 }
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+impl Service<Request<Incoming>> for Guarded {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for Guarded<S>
-where
-    S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
-    S::Future: Send + 'static,
-    ResponseBody: Default,
-{
-    type Response = Response<Answer<ResponseBody>>;
-    type Error = S::Error;
-    type Future = BoxFuture<Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let guard = self.guard.clone();
-        let in_flight = guard.in_flight.call();
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let limit = self.guard.request_timeout;
+        let (in_flight, replies) = (self.guard.in_flight.call(), self.guard.replies.clone());
         let method = request.uri().path().to_owned();
-        let call = self.inner.call(request);
+        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(replies.clone());
+        let arrived = Arrived::new(self.guard.uploads.clone());
+        let request = request.map(|body| Upload::new(body, &arrived));
+        // The routes are always ready.
+        let call = self.guard.routes.clone().call(request);
         Box::pin(async move {
             // This bounds a unary call as a whole, its upload included, and of a stream the time until
             // it begins: its messages come later, in the body.
-            let response = match tokio::time::timeout(guard.request_timeout, caught(call)).await {
+            let mut response = match tokio::time::timeout(limit, caught(call)).await {
                 Ok(Ok(answer)) => {
                     let mut response = answer?;
-                    reword(response.headers_mut(), &method, guard.max_request_bytes);
+                    reword(response.headers_mut(), &method);
                     response
                 }
                 Ok(Err(panic)) => {
                     tracing::error!(method, panic = panic_text(&*panic), "a call panicked");
                     Status::from(Error::internal("the request failed in an unforeseen way")).into_http()
                 }
-                Err(_) => Status::from(timed_out(guard.request_timeout)).into_http(),
+                Err(_) => Status::from(timed_out(limit)).into_http(),
             };
-            Ok(response.map(|body| Answer::new(body, in_flight)))
+            drop(arrived);
+            let answer = Answer::new(&mut response, replies, in_flight);
+            Ok(response.map(|_| answer))
         })
     }
 }
@@ -123,7 +138,7 @@ const MALFORMED: [&str; 4] = [
 /// What tonic refuses before a service sees it, in the words of this API. An oversize message is
 /// OUT_OF_RANGE to tonic, which clients read as "your version expired, list again"; a message that is
 /// none is INTERNAL, which stands for our own bugs. tonic tells them apart by their texts alone.
-fn reword(headers: &mut HeaderMap, method: &str, limit: usize) {
+fn reword(headers: &mut HeaderMap, method: &str) {
     // The services' own errors have details, tonic's never do.
     if headers.contains_key(Status::GRPC_STATUS_DETAILS) {
         return;
@@ -131,11 +146,16 @@ fn reword(headers: &mut HeaderMap, method: &str, limit: usize) {
     let Some(status) = Status::from_header_map(headers) else { return };
     let why = status.message();
     let status = match status.code() {
-        Code::OutOfRange if why.contains("message length too large") => Status::from(Error::TooLarge {
-            what: "the request message".to_owned(),
-            limit: Size(limit).to_string(),
-            hint: "send less at once".to_owned(),
-        }),
+        Code::OutOfRange if why.contains("message length too large") => {
+            // Each service has a limit of its own.
+            let limit = why.rsplit_once("the limit is: ").map_or(why, |(_, limit)| limit);
+            let bytes = limit.strip_suffix(" bytes").and_then(|bytes| bytes.parse().ok());
+            Status::from(Error::TooLarge {
+                what: "the request message".to_owned(),
+                limit: bytes.map_or_else(|| limit.to_owned(), |bytes| Size(bytes).to_string()),
+                hint: "send less at once".to_owned(),
+            })
+        }
         Code::Internal if MALFORMED.iter().any(|start| why.starts_with(start)) => {
             Status::from(Error::bad_request("request", why))
         }
