@@ -39,8 +39,7 @@ impl Health {
                 _ => ServingStatus::NotServing,
             })
             .await;
-            // Nobody is left to change it when its task has died, whatever it says.
-            if now == LedgerState::Closed || state.changed().await.is_err() {
+            if matches!(now, LedgerState::Closed | LedgerState::Failed) || state.changed().await.is_err() {
                 return;
             }
         }

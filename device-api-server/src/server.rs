@@ -200,10 +200,11 @@ impl Server {
         drop(connections);
         drop(claim);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
-        close_outcome(closed)?;
+        let closed = close_outcome(closed);
         if !asked {
-            return Err(ServerError::LedgerClosed);
+            return Err(ServerError::LedgerClosed(closed.err().map(Box::new)));
         }
+        closed?;
         if cut { Err(ServerError::Cut { grace: grace_period }) } else { Ok(()) }
     }
 
