@@ -11,7 +11,6 @@ use device_api_client::core::Result;
 use device_api_client::core::registry::{ListParams, WatchEvent, WatchParams};
 use device_api_client::core::resource::{Gpu, ObjectMeta};
 use device_api_client::{Api, Client, ConnectOptions, Target};
-use futures_util::StreamExt as _;
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {

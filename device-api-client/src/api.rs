@@ -117,6 +117,18 @@ impl<R: WireResource> Api<R> {
         self.replace_part(Part::Status, name, params, object).await
     }
 
+    /// Reads an object, changes one part of it and replaces that at the version that was read; after a
+    /// conflict it does so again, as [`Verbs::modify`] says.
+    ///
+    /// # Errors
+    /// Those of `change`, and as [`Self::replace`].
+    pub async fn modify<F>(&self, part: Part, name: &str, params: &PostParams, change: F) -> Result<Arc<R>>
+    where
+        F: FnMut(&mut R) -> Result<()> + Send,
+    {
+        Verbs::modify(self, part, name, params, change).await
+    }
+
     /// Patches labels, annotations and spec.
     ///
     /// # Errors

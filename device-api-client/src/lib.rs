@@ -2,8 +2,8 @@
 //! The client of the node-local Device API: typed handles with the verbs of kube-rs.
 //!
 //! ```no_run
-//! use device_api_client::core::registry::{ListParams, PostParams};
-//! use device_api_client::core::resource::{Condition, ConditionStatus, Gpu};
+//! use device_api_client::core::registry::{ListParams, Part, PostParams};
+//! use device_api_client::core::resource::{Gpu, RecommendedAction};
 //! use device_api_client::{Api, Client};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,14 +12,12 @@
 //!     println!("{} {}", gpu.metadata.name, gpu.spec.uuid);
 //! }
 //!
-//! // A condition that two providers write at once: the version makes one of them try again.
-//! let mut gpu = Gpu::clone(&*gpus.get("gpu-0a1b").await?);
-//! gpu.status.conditions.push(Condition::new("Reachable", ConditionStatus::True));
-//! match gpus.replace_status("gpu-0a1b", &PostParams::default(), &gpu).await {
-//!     Ok(stored) => println!("at version {}", stored.metadata.resource_version),
-//!     Err(error) if error.is_conflict() => println!("read it again: {error}"),
-//!     Err(error) => return Err(error.into()),
-//! }
+//! // Others may write the same status: it is read and changed again until nobody was faster.
+//! gpus.modify(Part::Status, "gpu-0a1b", &PostParams::default(), |gpu| {
+//!     gpu.status.recommended_action = Some(RecommendedAction::RestartBm);
+//!     Ok(())
+//! })
+//! .await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -92,6 +92,12 @@ impl FromStr for Target {
         if path.is_empty() {
             return Err(unusable("it has no path"));
         }
+        if path.starts_with('@') || path.contains('\0') {
+            return Err(unusable("abstract sockets are not served, for they have no permissions"));
+        }
+        if path.ends_with('/') {
+            return Err(unusable("it names a folder, not a socket"));
+        }
         if path.len() > MAX_SOCKET_PATH {
             return Err(unusable(&format!("a socket's path has at most {MAX_SOCKET_PATH} bytes")));
         }
@@ -143,9 +149,21 @@ mod tests {
     #[test]
     fn what_is_no_socket_is_refused_with_what_works() {
         let long = format!("/{}", "x".repeat(MAX_SOCKET_PATH));
-        for text in ["http://localhost:1", "dns:///x", "localhost:50051", "unix://x", "unix:", "unix://", &long] {
+        for (text, why) in [
+            ("http://localhost:1", "only Unix sockets are served, not \"http\""),
+            ("dns:///x", "not \"dns\""),
+            ("localhost:50051", "not \"localhost\""),
+            ("unix://x", "the path must be absolute"),
+            ("unix:", "no path"),
+            ("unix://", "the path must be absolute"),
+            ("@a", "abstract"),
+            ("unix:@a", "abstract"),
+            ("/run/a\0b", "abstract"),
+            ("/run/", "a folder"),
+            (long.as_str(), "107 bytes"),
+        ] {
             let error = text.parse::<Target>().unwrap_err().to_string();
-            assert!(error.contains("unix:///absolute/path"), "{error}");
+            assert!(error.contains(why) && error.contains("unix:///absolute/path"), "{text:?}: {error}");
         }
     }
 }

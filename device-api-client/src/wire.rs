@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use device_api_core::error::Cause;
 use device_api_core::patch::Patch;
 use device_api_core::registry::{
-    DeleteParams, GetParams, List, ListParams, Part, PatchParams, PostParams, WatchEvent, WatchParams,
+    DeleteParams, GetParams, List, ListParams, Part, PatchParams, PostParams, WatchEvent, WatchParams, WatchStream as _,
 };
 use device_api_core::resource::Resource;
 use device_api_core::{Error, Result};
@@ -97,6 +97,14 @@ impl<R> ApiWatch<R> {
         M: 'static,
     {
         Self { events: Some(Box::pin(Translated { messages, event })) }
+    }
+
+    /// The next event; `None` when the watch has ended. Dropping the future loses no event.
+    pub async fn next(&mut self) -> Option<Result<WatchEvent<R>>>
+    where
+        R: 'static,
+    {
+        self.next_event().await
     }
 }
 

@@ -15,7 +15,6 @@ use device_api_core::registry::{
     DeleteParams, GetParams, ListParams, PostParams, Verbs, VersionMatch, WatchEvent, WatchParams,
 };
 use device_api_core::resource::{Gpu, ObjectMeta};
-use tokio_stream::StreamExt;
 
 fn named(namespace: &str, name: &str) -> Gpu {
     Gpu { metadata: ObjectMeta::named(name).with_namespace(namespace), ..Gpu::default() }

@@ -39,7 +39,8 @@ async fn the_server_and_its_service_are_serving_and_others_are_unknown() {
     assert_eq!(health.check(of("other")).await.unwrap_err().code(), Code::NotFound);
 }
 
-#[tokio::test]
+// A second thread, for this one blocks at the end while the client has yet to see the connection close.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_watch_of_health_sees_the_shutdown_and_does_not_hold_it_up() {
     let mut daemon = Daemon::start(&["--shutdown-grace-period=60s"]);
     let mut health = HealthClient::new(daemon.client().transport());

@@ -13,7 +13,6 @@ use device_api_core::Error;
 use device_api_core::patch::Patch;
 use device_api_core::registry::{DeleteParams, ListParams, PostParams, VersionMatch, WatchEvent, WatchParams};
 use device_api_core::resource::{Gpu, GpuSpec, ObjectMeta};
-use futures_util::StreamExt as _;
 use support::{Daemon, PATIENCE};
 use tempfile::TempDir;
 use tokio::sync::mpsc;

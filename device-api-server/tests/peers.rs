@@ -15,8 +15,8 @@ use device_api_client::Api;
 use device_api_core::proto::v1alpha1 as wire;
 use device_api_core::registry::{ListParams, PostParams, WatchParams};
 use device_api_core::resource::{Gpu, ObjectMeta};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use futures_util::{FutureExt as _, StreamExt as _};
 use support::{Daemon, PATIENCE};
 use tonic::Code;
 

@@ -5,12 +5,14 @@
 //! SQLite holds on it in this process (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use device_api_core::registry::{Clock as _, SystemClock};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
@@ -23,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// files of one name.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -31,14 +33,7 @@ impl Lock {
     pub(crate) async fn take(database: &Path) -> Result<Self> {
         let path = with_suffix(database, ".lock");
         let file = |source| Error::File { doing: "lock", path: path.clone(), source };
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(file)?;
+        let mut lock = open(&path).map_err(file)?;
         let tries = PATIENCE.as_millis() / PAUSE.as_millis();
         for _ in 0..tries {
             match lock.try_lock() {
@@ -46,7 +41,7 @@ impl Lock {
                     let owner = format!("{} {}\n", std::process::id(), SystemClock.now().truncated_to_seconds());
                     lock.set_len(0).and_then(|()| lock.rewind()).map_err(file)?;
                     lock.write_all(owner.as_bytes()).map_err(file)?;
-                    return Ok(Self { _file: lock });
+                    return Ok(Self { file: lock });
                 }
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
                 Err(TryLockError::Error(source)) => return Err(file(source)),
@@ -54,6 +49,40 @@ impl Lock {
         }
         Err(Error::Locked { path: database.to_owned(), owner: owner(&mut lock) })
     }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // By name, not by closing: a child that another thread is just starting holds a copy of the file.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "cannot unlock the database");
+        }
+    }
+}
+
+/// Opens the lock file, which is about to be overwritten: so it must be no link to another file, by
+/// either kind of link, and nobody else's.
+fn open(path: &Path) -> io::Result<File> {
+    let not_ours = || {
+        let why = "it is not a file of this user alone and was left untouched: move it away";
+        io::Error::new(io::ErrorKind::InvalidInput, why)
+    };
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(path);
+    let file = match opened {
+        // What open(2) says of a symbolic link.
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Err(not_ours()),
+        other => other?,
+    };
+    let found = file.metadata()?;
+    let user = rustix::process::geteuid().as_raw();
+    if found.is_file() && found.nlink() == 1 && found.uid() == user { Ok(file) } else { Err(not_ours()) }
 }
 
 /// The path with something appended to the file's name.
@@ -75,4 +104,20 @@ fn owner(lock: &mut File) -> String {
     let program = if program.is_empty() { String::new() } else { format!(" ({})", program.trim_end()) };
     let since = since.map(|since| format!(", since {since}")).unwrap_or_default();
     format!("process {pid}{program}{since}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_is_free_at_once_even_if_a_child_still_holds_a_copy_of_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("state.db");
+        let first = Lock::take(&database).await.unwrap();
+        // What fork leaves a child until it executes another program.
+        let _copy = first.file.try_clone().unwrap();
+        drop(first);
+        Lock::take(&database).await.unwrap();
+    }
 }

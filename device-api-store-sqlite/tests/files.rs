@@ -169,6 +169,34 @@ async fn the_lock_names_its_owner_and_holds_through_a_link() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_a_link_to_a_file_is_refused_and_the_file_left_untouched() {
+    let link: [fn(&Path, &Path) -> std::io::Result<()>; 2] =
+        [|file, name| std::os::unix::fs::symlink(file, name), |file, name| fs::hard_link(file, name)];
+    for link in link {
+        let (folder, path) = folder();
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "dear diary").unwrap();
+        link(&precious, &folder.path().join("state.db.lock")).unwrap();
+        let error = open(&path).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Config, "{error}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("left untouched"), "{error}: {source}");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "dear diary");
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_the_draft_is_replaced_and_its_file_left_untouched() {
+    let (folder, path) = folder();
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "dear diary").unwrap();
+    std::os::unix::fs::symlink(&precious, folder.path().join("state.db.new")).unwrap();
+    fill(&path, 1).await;
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "dear diary");
+}
+
+#[tokio::test]
 async fn a_url_that_names_no_database_is_refused_with_what_to_do() {
     for (url, hint) in [
         ("sqlite:state.db", "write three slashes"),

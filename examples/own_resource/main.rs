@@ -22,7 +22,6 @@ use device_api_core::registry::{Ledger, LedgerOptions, ListParams, PatchParams, 
 use device_api_core::resource::{Condition, ConditionStatus, ObjectMeta};
 use device_api_server::{Listener, Server, Signals, SocketOptions};
 use device_api_store_memory::Memory;
-use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::sync::oneshot;
 

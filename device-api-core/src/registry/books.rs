@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Event, Stored};
 use super::options::{History, Limits};
+use super::stage::Publication;
 use crate::Error;
 use crate::error::Cause;
 use crate::resource::{Key, Resource, Timestamp};
@@ -59,21 +60,15 @@ impl Usage {
         Self { objects: sizes.len(), bytes: sizes.values().sum() }
     }
 
-    /// The usage after a change.
+    /// The usage after a change from one size of an object to another.
     ///
     /// # Errors
     /// [`Error::TooLarge`] when the change adds to what is then over a limit. One that takes away is
     /// never refused.
-    pub(super) fn check<R>(
-        self,
-        previous: Option<&Stored<R>>,
-        current: Option<&Stored<R>>,
-        limits: &Limits,
-    ) -> Result<Self, Error> {
-        let size = |stored: Option<&Stored<R>>| stored.map_or(0, |stored| stored.bytes);
+    pub(super) fn check(self, previous: Option<usize>, current: Option<usize>, limits: &Limits) -> Result<Self, Error> {
         let after = Self {
             objects: (self.objects + usize::from(current.is_some())).saturating_sub(usize::from(previous.is_some())),
-            bytes: (self.bytes + size(current)).saturating_sub(size(previous)),
+            bytes: (self.bytes + current.unwrap_or(0)).saturating_sub(previous.unwrap_or(0)),
         };
         let over = |what: &str, limit: usize, unit: &str| {
             Err(Error::TooLarge {
@@ -94,14 +89,14 @@ impl Usage {
 
 /// A cache whose type was forgotten.
 pub(super) trait Kind: fmt::Debug + Send + Sync {
-    /// Publishes a record that was found in the store.
-    fn replay(&self, record: &Record) -> Result<(), StorageError>;
+    /// Reads a record that was found in the store, to be published when all are read.
+    fn read(self: Arc<Self>, record: &Record) -> Result<Publication, StorageError>;
     fn announce(&self, revision: Revision, floor: Revision);
     fn close(&self);
 }
 
 impl<R: Resource> Kind for Cache<R> {
-    fn replay(&self, record: &Record) -> Result<(), StorageError> {
+    fn read(self: Arc<Self>, record: &Record) -> Result<Publication, StorageError> {
         let corrupt = |why: &str| corrupt(format!("revision {}: {why}", record.revision));
         let key = Key::of::<R>(&record.key.namespace, &record.key.name)
             .map_err(|error| corrupt("its key is not valid").with_source(error))?;
@@ -113,9 +108,11 @@ impl<R: Resource> Kind for Cache<R> {
             }
             Change::Delete => None,
         };
-        let previous = self.stored(&key);
-        self.publish(Event { revision: record.revision, key, previous, current });
-        Ok(())
+        let revision = record.revision;
+        Ok(Box::new(move || {
+            let previous = self.stored(&key);
+            self.publish(Event { revision, key, previous, current });
+        }))
     }
 
     fn announce(&self, revision: Revision, floor: Revision) {
@@ -165,10 +162,11 @@ impl Books {
         // Records up to `compacted` are state; the caches' own floor drops them from history below.
         let cache = Arc::new(Cache::<R>::new(self.floor));
         for record in self.unclaimed.get(R::PLURAL).into_iter().flatten() {
-            cache.replay(record).map_err(|cause| Error::Internal {
+            let publish = Arc::clone(&cache).read(record).map_err(|cause| Error::Internal {
                 why: format!("stored {} cannot be read", R::PLURAL),
                 cause: Cause::of(cause),
             })?;
+            publish();
         }
         self.unclaimed.remove(R::PLURAL);
         cache.announce(self.revision, self.floor);
@@ -203,6 +201,14 @@ impl Books {
         }
     }
 
+    /// Forgets the older half of history, to make room in the store.
+    pub(super) fn forget_half(&mut self) {
+        for oldest in self.history.drain(..self.history.len().div_ceil(2)) {
+            self.floor = oldest.revision;
+            self.history_bytes -= oldest.bytes;
+        }
+    }
+
     /// Publishes what a store turned out to hold beyond what was known.
     ///
     /// # Errors
@@ -218,15 +224,22 @@ impl Books {
             return Err(corrupt(why));
         }
         verify(&snapshot)?;
-        self.usage = Usage::of(&snapshot.records);
-        let news: Vec<Record> = snapshot.records.into_iter().filter(|record| record.revision > self.revision).collect();
-        for record in &news {
+        let usage = Usage::of(&snapshot.records);
+        let mut news = Vec::new();
+        for record in snapshot.records.into_iter().filter(|record| record.revision > self.revision) {
+            let kind = self.kinds.get(record.resource.as_str());
+            let publish = kind.map(|kind| Arc::clone(kind).read(&record)).transpose()?;
+            news.push((record, publish));
+        }
+        // From here on nothing fails: all that is new becomes visible, or nothing.
+        self.usage = usage;
+        for (record, publish) in news {
             self.revision = record.revision;
-            match self.kinds.get(record.resource.as_str()) {
-                Some(kind) => kind.replay(record)?,
-                None => self.unclaimed.entry(record.resource.clone()).or_default().push(record.clone()),
+            self.remember(&record);
+            match publish {
+                Some(publish) => publish(),
+                None => self.unclaimed.entry(record.resource.clone()).or_default().push(record),
             }
-            self.remember(record);
         }
         self.trim(now, bounds);
         Ok(())

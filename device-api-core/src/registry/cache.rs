@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What readers see: the committed state of one resource type, and its recent history.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
@@ -97,44 +98,104 @@ impl<R: Resource> Cache<R> {
         self.read().objects.get(key).cloned()
     }
 
-    /// The state now.
-    pub(super) fn snapshot(&self) -> CacheSnapshot<R> {
+    /// The state now, of the keys after `after`.
+    pub(super) fn snapshot(&self, after: Option<&Key>) -> CacheSnapshot<R> {
         let state = self.read();
-        CacheSnapshot {
-            revision: state.revision,
-            objects: state.objects.iter().map(|(key, stored)| (key.clone(), stored.clone())).collect(),
-        }
+        CacheSnapshot { revision: state.revision, objects: state.objects_after(after) }
     }
 
-    /// The state as of a revision that was announced already: the present one, with the history
-    /// walked back.
+    /// The state as of a revision that was announced already, of the keys after `after`: the present
+    /// one, with the history taken back.
     ///
     /// # Errors
     /// [`Error::Expired`] when history does not reach back so far.
-    pub(super) fn snapshot_at(&self, revision: Revision) -> Result<CacheSnapshot<R>, Error> {
-        let (mut objects, undone) = {
+    pub(super) fn snapshot_at(&self, revision: Revision, after: Option<&Key>) -> Result<CacheSnapshot<R>, Error> {
+        let (objects, since) = {
             let state = self.read();
             state.check_floor(revision)?;
-            let undone: Vec<_> = state.history.iter().skip(state.after(revision)).cloned().collect();
-            (state.objects.clone(), undone)
+            let since: Vec<_> = state.history.iter().skip(state.after(revision)).cloned().collect();
+            (state.objects_after(after), since)
         };
-        for event in undone.into_iter().rev() {
-            match &event.previous {
-                Some(stored) => objects.insert(event.key.clone(), stored.clone()),
-                None => objects.remove(&event.key),
+        let mut then: BTreeMap<&Key, &Option<Stored<R>>> = BTreeMap::new();
+        for event in since.iter().filter(|event| after.is_none_or(|after| event.key > *after)) {
+            // What the first event since then found is what was there then.
+            then.entry(&event.key).or_insert(&event.previous);
+        }
+        if then.is_empty() {
+            return Ok(CacheSnapshot { revision, objects });
+        }
+        let mut objects: BTreeMap<Key, Stored<R>> = objects.into_iter().collect();
+        for (key, stored) in then {
+            match stored {
+                Some(stored) => objects.insert(key.clone(), stored.clone()),
+                None => objects.remove(key),
             };
         }
         Ok(CacheSnapshot { revision, objects: objects.into_iter().collect() })
     }
 
-    /// At most `most` events after a revision; none when all were read.
+    /// Objects as they were at a revision, each named with its own revision then; of the wanted ones
+    /// as many as have no more than `bytes` of JSON, but at least one.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] when history does not reach back so far.
+    pub(super) fn objects_at(
+        &self,
+        revision: Revision,
+        wanted: &[(Revision, Key)],
+        bytes: usize,
+    ) -> Result<Vec<Stored<R>>, Error> {
+        let state = self.read();
+        state.check_floor(revision)?;
+        let now = |own: Revision, key: &Key| state.objects.get(key).filter(|stored| stored.revision == own);
+        let changed: HashSet<&Key> =
+            wanted.iter().filter(|(own, key)| now(*own, key).is_none()).map(|(_, key)| key).collect();
+        let mut then: HashMap<&Key, &Stored<R>> = HashMap::new();
+        if !changed.is_empty() {
+            for event in state.history.iter().skip(state.after(revision)) {
+                if let Some(previous) = event.previous.as_ref().filter(|_| changed.contains(&event.key)) {
+                    then.entry(&event.key).or_insert(previous);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        let mut size = 0;
+        for (own, key) in wanted {
+            let stored = now(*own, key).or_else(|| then.get(key).copied());
+            // What was there at a revision that history reaches back to is either there still or in it.
+            let stored = stored.ok_or_else(|| Error::internal(format!("{} {key} is not in history", R::PLURAL)))?;
+            size += stored.bytes;
+            if size > bytes && !found.is_empty() {
+                break;
+            }
+            found.push(stored.clone());
+        }
+        Ok(found)
+    }
+
+    /// At most `most` events after a revision, and few enough that their objects have no more than
+    /// `bytes` of JSON, if there is more than one; none when all were read.
     ///
     /// # Errors
     /// [`Error::Expired`] when events after it were forgotten.
-    pub(super) fn events_after(&self, revision: Revision, most: usize) -> Result<Vec<Arc<Event<R>>>, Error> {
+    pub(super) fn events_after(
+        &self,
+        revision: Revision,
+        most: usize,
+        bytes: usize,
+    ) -> Result<Vec<Arc<Event<R>>>, Error> {
         let state = self.read();
         state.check_floor(revision)?;
-        Ok(state.history.iter().skip(state.after(revision)).take(most).cloned().collect())
+        let mut taken = Vec::new();
+        let mut size = 0;
+        for event in state.history.iter().skip(state.after(revision)).take(most) {
+            size += event.current.as_ref().or(event.previous.as_ref()).map_or(0, |stored| stored.bytes);
+            if size > bytes && !taken.is_empty() {
+                break;
+            }
+            taken.push(Arc::clone(event));
+        }
+        Ok(taken)
     }
 
     /// Adds a committed event. Readers see it from now on.
@@ -179,6 +240,12 @@ impl<R: Resource> Cache<R> {
 }
 
 impl<R> State<R> {
+    fn objects_after(&self, after: Option<&Key>) -> Vec<(Key, Stored<R>)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let objects = self.objects.range::<Key, _>((start, Bound::Unbounded));
+        objects.map(|(key, stored)| (key.clone(), stored.clone())).collect()
+    }
+
     /// The index of the first event after a revision.
     fn after(&self, revision: Revision) -> usize {
         self.history.partition_point(|event| event.revision <= revision)

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,13 +11,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::books::Books;
 use super::cache::Cache;
 use super::options::LedgerOptions;
-use super::owner::Owner;
+use super::owner::{Owner, Signals};
 use super::stage::Stage;
 use super::{Registry, Strategy};
 use crate::Error;
 use crate::error::Cause;
 use crate::resource::Resource;
-use crate::storage::{Revision, Storage, StorageError};
+use crate::storage::{Revision, Storage, StorageError, StorageErrorKind};
 
 /// How many writes wait at most; a further one waits for a place. It is also the largest batch that
 /// is committed at once.
@@ -59,6 +60,8 @@ pub struct Ledger {
 struct Shared {
     queue: mpsc::Sender<Message>,
     state: watch::Receiver<LedgerState>,
+    /// Set when the ledger is to close, for whoever waits in the task for better times.
+    closing: watch::Sender<bool>,
     options: LedgerOptions,
 }
 
@@ -71,8 +74,11 @@ pub enum LedgerState {
     /// The store failed so that nobody knows what it holds: the ledger loads it again, and takes
     /// writes when that has succeeded. Reads and watches go on.
     Recovering,
-    /// It is closed. Reads go on; watches have ended.
+    /// It was closed. Reads go on; watches have ended.
     Closed,
+    /// Its task died of a panic, in the store most likely: what was not acknowledged may have been
+    /// written or not. Reads go on; watches have ended. Open the store anew.
+    Failed,
 }
 
 /// What the task is asked to do.
@@ -109,9 +115,11 @@ impl Ledger {
     pub async fn open(storage: Box<dyn Storage>, options: LedgerOptions) -> Result<Self, StorageError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (state_sender, state) = watch::channel(LedgerState::Open);
-        let owner = Owner::open(storage, options.clone(), jobs, state_sender).await?;
+        let closing = watch::Sender::new(false);
+        let signals = Signals { state: state_sender, closing: closing.subscribe() };
+        let owner = Owner::open(storage, options.clone(), jobs, signals).await?;
         tokio::spawn(owner.run());
-        Ok(Self { shared: Arc::new(Shared { queue, state, options }) })
+        Ok(Self { shared: Arc::new(Shared { queue, state, closing, options }) })
     }
 
     /// The registry of one resource type, with what the store holds of it. Once for each type: clone
@@ -147,20 +155,31 @@ impl Ledger {
     pub async fn trim(&self) -> Result<(), Error> {
         let (done, wait) = oneshot::channel();
         self.send(Message::Trim(done)).await?;
-        wait.await.map_err(|_| closed())
+        wait.await.map_err(|_| self.gone())
     }
 
     /// Takes no more writes, commits what is queued, ends the watches after they have sent what was
     /// committed, and closes the store. Reads go on. A second call does nothing.
     ///
     /// # Errors
-    /// When closing the store fails; nothing that was committed is lost.
+    /// When closing the store fails, or the ledger has failed before; nothing that was committed is
+    /// lost.
     pub async fn close(&self) -> Result<(), StorageError> {
+        self.shared.closing.send_replace(true);
         let (done, wait) = oneshot::channel();
-        if self.send(Message::Close(done)).await.is_err() {
-            return Ok(());
+        if self.send(Message::Close(done)).await.is_ok()
+            && let Ok(closed) = wait.await
+        {
+            return closed;
         }
-        wait.await.unwrap_or(Ok(()))
+        // Somebody else closed it first, or nobody can any more.
+        match *self.shared.state.borrow() {
+            LedgerState::Failed => {
+                let what = "its owner failed: the last writes may have been stored or not";
+                Err(StorageError::new("journal", StorageErrorKind::Unclear, what))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn options(&self) -> &LedgerOptions {
@@ -182,7 +201,12 @@ impl Ledger {
         }
         let (reply, wait) = oneshot::channel();
         let work: Work = Box::new(move |stage| {
-            let result = work(stage);
+            // A write that panics fails alone. A stage changes only in the last statements of
+            // `Stage::write`, which do not panic, so it has staged nothing.
+            let result = catch_unwind(AssertUnwindSafe(|| work(stage))).unwrap_or_else(|panic| {
+                tracing::error!(panic = panic_text(&*panic), "a write panicked");
+                Err(Error::internal("the write failed in the server and was not stored"))
+            });
             Box::new(move |committed| {
                 // A writer that has hung up is no reason not to have written.
                 let _ = reply.send(committed.and(result));
@@ -191,8 +215,7 @@ impl Ledger {
         let limit = self.shared.options.write_timeout;
         let answered = tokio::time::timeout(limit, async {
             self.send(Message::Write(work)).await?;
-            // The task drops the reply of a write whose closure panicked.
-            wait.await.unwrap_or_else(|_| Err(Error::internal("the write failed in the server and was not stored")))
+            wait.await.unwrap_or_else(|_| Err(self.gone()))
         });
         answered.await.unwrap_or_else(|elapsed| {
             Err(Error::Unavailable {
@@ -212,19 +235,24 @@ impl Ledger {
             let _ = reply.send(look(books));
         };
         self.send(Message::Consult(Box::new(look))).await?;
-        wait.await.map_err(|_| closed())
+        wait.await.map_err(|_| self.gone())
     }
 
     async fn send(&self, message: Message) -> Result<(), Error> {
-        self.shared.queue.send(message).await.map_err(|_| closed())
+        self.shared.queue.send(message).await.map_err(|_| self.gone())
     }
-}
 
-fn closed() -> Error {
-    Error::Unavailable {
-        why: "it is shutting down".to_owned(),
-        retry_after: Some(std::time::Duration::from_secs(1)),
-        cause: Cause::unknown(),
+    /// Why nobody answers.
+    fn gone(&self) -> Error {
+        let why = match *self.shared.state.borrow() {
+            LedgerState::Closed => "it is shutting down",
+            _ => "the owner of the store failed: the write may have happened",
+        };
+        Error::Unavailable {
+            why: why.to_owned(),
+            retry_after: Some(std::time::Duration::from_secs(1)),
+            cause: Cause::unknown(),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod registry;
 mod stage;
 mod strategy;
 mod token;
+mod upkeep;
 mod validate;
 mod verbs;
 mod watch;
@@ -33,5 +34,5 @@ pub use self::params::{
 };
 pub use self::registry::Registry;
 pub use self::strategy::{Part, Strategy, WriteContext};
-pub use self::verbs::{Bookmark, INITIAL_EVENTS_END, List, Verbs, WatchEvent, named, placed};
+pub use self::verbs::{Bookmark, INITIAL_EVENTS_END, List, Verbs, WatchEvent, WatchStream, named, placed};
 pub use self::watch::Watch;

@@ -1,35 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The task that owns the store: it commits writes in batches and keeps history within bounds.
+//! The task that owns the store: it commits writes in batches, and ends in order.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::task::consume_budget;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::books::Books;
-use super::ledger::{Answer, LedgerState, Message, QUEUE, Work, panic_text};
+use super::ledger::{LedgerState, Message, QUEUE, Work, panic_text};
 use super::options::LedgerOptions;
 use super::stage::{Stage, Staged};
+use super::upkeep::COMPACTION_STEP;
 use crate::Error;
 use crate::error::Cause;
-use crate::storage::{Revision, Storage, StorageError, StorageErrorKind};
+use crate::storage::{Change, Record, Revision, Storage, StorageError, StorageErrorKind};
 
-/// How many revisions the store forgets in one call, so that no write waits long behind it.
-const COMPACTION_STEP: u64 = 1_000;
+/// A batch is committed when it has so many bytes, or took so long to stage, so that what is staged
+/// stays small and no writer waits long behind those of large objects.
+const BATCH: (usize, Duration) = (4 << 20, Duration::from_millis(20));
 /// How often history's age is looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// The pause before the store is loaded again after a failure, at first and at most.
-const RECOVERY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// What the task tells the handles, and is told by them beside the queue.
+#[derive(Debug)]
+pub(super) struct Signals {
+    pub(super) state: watch::Sender<LedgerState>,
+    pub(super) closing: watch::Receiver<bool>,
+}
 
 /// The owner of a store.
 #[derive(Debug)]
 pub(super) struct Owner {
-    storage: Box<dyn Storage>,
-    books: Books,
-    options: LedgerOptions,
+    pub(super) storage: Box<dyn Storage>,
+    pub(super) books: Books,
+    pub(super) options: LedgerOptions,
     queue: mpsc::Receiver<Message>,
-    state: watch::Sender<LedgerState>,
+    pub(super) signals: Signals,
+    /// Whether the last commit was refused, so that a full disk does not fill the log.
+    refusing: bool,
 }
 
 impl Owner {
@@ -37,7 +48,7 @@ impl Owner {
         mut storage: Box<dyn Storage>,
         options: LedgerOptions,
         queue: mpsc::Receiver<Message>,
-        state: watch::Sender<LedgerState>,
+        signals: Signals,
     ) -> Result<Self, StorageError> {
         let mut snapshot = storage.load().await?;
         if snapshot.last == Revision::ZERO {
@@ -51,11 +62,24 @@ impl Owner {
         }
         let mut books = Books::open(snapshot)?;
         books.trim(options.clock.now(), &options.history);
-        Ok(Self { storage, books, options, queue, state })
+        Ok(Self { storage, books, options, queue, signals, refusing: false })
     }
 
     /// Works until the ledger is closed or every handle is gone.
     pub(super) async fn run(mut self) {
+        // Writes that panic are caught one by one; what panics here is the store, or a bug. Nobody must
+        // go on waiting for it.
+        match AssertUnwindSafe(self.work_until_closed()).catch_unwind().await {
+            Ok(done) => self.finish(done).await,
+            Err(panic) => {
+                tracing::error!(panic = panic_text(&*panic), "the owner of the store panicked: no more writes");
+                self.signals.state.send_replace(LedgerState::Failed);
+                self.books.close();
+            }
+        }
+    }
+
+    async fn work_until_closed(&mut self) -> Option<Closer> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut messages = Vec::with_capacity(QUEUE);
@@ -63,10 +87,10 @@ impl Owner {
             tokio::select! {
                 count = self.queue.recv_many(&mut messages, QUEUE) => {
                     if count == 0 {
-                        return self.finish(None).await;
+                        return None;
                     }
                     if let Some(done) = self.work(&mut messages).await {
-                        return self.finish(Some(done)).await;
+                        return Some(done);
                     }
                 }
                 _ = tick.tick() => {
@@ -83,7 +107,7 @@ impl Owner {
 
     /// Does what is asked, writes that stand side by side in one batch. Returns who wants to know
     /// about the end, if that was asked for.
-    async fn work(&mut self, messages: &mut Vec<Message>) -> Option<oneshot::Sender<Result<(), StorageError>>> {
+    async fn work(&mut self, messages: &mut Vec<Message>) -> Option<Closer> {
         let mut writes = Vec::with_capacity(messages.len());
         let mut end = None;
         for message in messages.drain(..) {
@@ -106,110 +130,97 @@ impl Owner {
         end
     }
 
-    /// Stages and commits a batch, then in this order: makes its events visible, announces how far
-    /// they go, answers the writers.
-    async fn write(&mut self, batch: Vec<Work>) {
-        if batch.is_empty() {
-            return;
-        }
-        let now = self.options.clock.now();
-        let mut stage = Stage::new(now, self.options.limits, self.books.revision, self.books.usage);
-        let answers: Vec<Answer> = batch.into_iter().filter_map(|work| run(work, &mut stage)).collect();
-        let staged = stage.finish();
-        let outcome = self.commit(staged).await;
-        for answer in answers {
-            answer(outcome.clone());
+    /// Stages and commits writes, in batches, and for each then in this order: makes its events visible,
+    /// announces how far they go, answers the writers.
+    async fn write(&mut self, writes: Vec<Work>) {
+        let mut writes = writes.into_iter().peekable();
+        while writes.peek().is_some() {
+            let began = Instant::now();
+            let now = self.options.clock.now();
+            let mut stage = Stage::new(now, self.options.limits, self.books.revision, self.books.usage);
+            let mut answers = Vec::new();
+            while let Some(work) = writes.next_if(|_| stage.bytes() < BATCH.0 && began.elapsed() < BATCH.1) {
+                answers.push(stage.run(work));
+                consume_budget().await;
+            }
+            if answers.is_empty() {
+                // Only if the clock stood still for the first write: take one in any case.
+                answers.extend(writes.next().map(|work| stage.run(work)));
+            }
+            let outcome = self.commit(stage.finish()).await;
+            for (answer, involved) in answers {
+                answer(if involved { outcome.clone() } else { Ok(()) });
+            }
         }
     }
 
     async fn commit(&mut self, staged: Staged) -> Result<(), Error> {
         let Some(last) = staged.records.last() else { return Ok(()) };
         let last = last.revision;
-        let committed = timeout(self.options.write_timeout, self.storage.commit(&staged.records)).await;
-        let failure = match committed {
-            Ok(Ok(())) => {
+        if *self.signals.state.borrow() == LedgerState::Recovering {
+            // The ledger is to close before anybody knows which revisions are taken.
+            let what = "the store failed before, and was not loaded again";
+            return Err(unavailable(StorageError::new("journal", StorageErrorKind::Unclear, what)));
+        }
+        let failure = match self.try_commit(&staged.records).await {
+            Ok(()) => {
                 for publish in staged.publications {
                     publish();
                 }
                 self.books.usage = staged.usage;
                 self.books.note(&staged.records, self.options.clock.now(), &self.options.history);
+                staged.records.iter().for_each(audit);
+                if std::mem::take(&mut self.refusing) {
+                    tracing::info!("the store takes writes again");
+                }
                 return Ok(());
             }
-            Ok(Err(failure)) if failure.kind().is_definite() => {
-                tracing::warn!(error = &failure as &dyn std::error::Error, "the store refused a commit");
-                return Err(unavailable(failure));
-            }
-            Ok(Err(failure)) => failure,
-            Err(_) => StorageError::new("journal", StorageErrorKind::Unclear, "the commit took too long"),
+            Err(failure) => failure,
         };
+        if failure.kind().is_definite() {
+            if !std::mem::replace(&mut self.refusing, true) {
+                tracing::warn!(error = &failure as &dyn std::error::Error, "the store refuses writes");
+            }
+            return Err(unavailable(failure));
+        }
         tracing::error!(error = &failure as &dyn std::error::Error, "a commit failed unclearly: loading the store");
-        self.recover().await;
+        let recovered = self.recover().await;
         // All or nothing: the batch is there with its last record, or not at all.
-        if self.books.revision >= last { Ok(()) } else { Err(unavailable(failure)) }
-    }
-
-    /// Learns what the store holds and publishes what is new. Until that has succeeded no revision is
-    /// handed out, since one of them might be taken.
-    async fn recover(&mut self) {
-        self.state.send_replace(LedgerState::Recovering);
-        let mut pause = RECOVERY_PAUSE.0;
-        loop {
-            match self.reload().await {
-                Ok(()) => break,
-                Err(failure) => {
-                    tracing::error!(error = &failure as &dyn std::error::Error, "the store cannot be loaded");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(RECOVERY_PAUSE.1);
-                }
-            }
+        match recovered {
+            true if self.books.revision >= last => Ok(()),
+            true => Err(unavailable(failure)),
+            false => Err(unknown(failure)),
         }
-        self.state.send_replace(LedgerState::Open);
     }
 
-    async fn reload(&mut self) -> Result<(), StorageError> {
-        let loaded = timeout(self.options.write_timeout, self.storage.load()).await;
-        let snapshot =
-            loaded.map_err(|_| StorageError::new("journal", StorageErrorKind::Unclear, "loading took too long"))??;
-        self.books.catch_up(snapshot, self.options.clock.now(), &self.options.history)
-    }
-
-    fn trim(&mut self) {
-        self.books.trim(self.options.clock.now(), &self.options.history);
-    }
-
-    /// Lets the store forget what memory has forgotten, a step of it at most. Says whether it did.
-    async fn compact(&mut self) -> bool {
-        let through = Revision(self.books.floor.0.min(self.books.compacted.0 + COMPACTION_STEP));
-        if through <= self.books.compacted {
-            return false;
+    /// Commits; in a store that is full, once more after making room.
+    async fn try_commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        match self.commit_once(records).await {
+            Err(failure) if failure.kind() == StorageErrorKind::Full && self.make_room().await => {
+                self.commit_once(records).await
+            }
+            outcome => outcome,
         }
-        match timeout(self.options.write_timeout, self.storage.compact(through)).await {
-            Ok(Ok(())) => {
-                self.books.compacted = through;
-                return true;
-            }
-            Ok(Err(failure)) => {
-                tracing::warn!(error = &failure as &dyn std::error::Error, "the store cannot forget old records");
-            }
-            Err(_) => {
-                tracing::warn!("the store takes too long to forget old records: loading it");
-                self.recover().await;
-            }
-        }
-        false
     }
 
-    async fn finish(mut self, done: Option<oneshot::Sender<Result<(), StorageError>>>) {
+    async fn commit_once(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        timeout(self.options.write_timeout, self.storage.commit(records)).await.unwrap_or_else(|_| {
+            Err(StorageError::new("journal", StorageErrorKind::Unclear, "the commit took too long"))
+        })
+    }
+
+    async fn finish(mut self, done: Option<Closer>) {
         // What was queued before the queue closed is still written.
         self.queue.close();
         let mut messages = Vec::new();
         while self.queue.recv_many(&mut messages, QUEUE).await > 0 {
             self.work(&mut messages).await;
         }
-        self.state.send_replace(LedgerState::Closed);
+        let sound = *self.signals.state.borrow() == LedgerState::Open;
+        self.signals.state.send_replace(LedgerState::Closed);
         self.books.close();
         // So that what was forgotten stays forgotten, however long the next owner's history is.
-        while self.compact().await {}
+        while sound && self.compact().await {}
         let closed = self.storage.close().await;
         match done {
             Some(done) => {
@@ -224,13 +235,33 @@ impl Owner {
     }
 }
 
-/// Runs one write. One that panics fails alone, and its writer is told by the reply that is dropped.
-fn run(work: Work, stage: &mut Stage) -> Option<Answer> {
-    // A stage changes only in the last statements of `Stage::write`, which do not panic, so that a
-    // write that panics has staged nothing.
-    std::panic::catch_unwind(AssertUnwindSafe(|| work(stage)))
-        .inspect_err(|panic| tracing::error!(panic = panic_text(&**panic), "a write panicked"))
-        .ok()
+/// Who wants to know how closing went.
+type Closer = oneshot::Sender<Result<(), StorageError>>;
+
+/// One line for each committed write, for whoever turns this target on.
+fn audit(record: &Record) {
+    tracing::debug!(
+        target: "device_api_core::audit",
+        revision = record.revision.0,
+        actor = record.actor,
+        change = match record.change {
+            Change::Put(_) => "put",
+            Change::Delete => "delete",
+        },
+        resource = record.resource,
+        namespace = record.key.namespace,
+        name = record.key.name,
+        "committed"
+    );
+}
+
+/// The ledger closes while nobody knows what became of a commit.
+fn unknown(failure: StorageError) -> Error {
+    Error::Unavailable {
+        why: "the store failed and the server is shutting down: the write may have happened".to_owned(),
+        retry_after: Some(Duration::from_secs(1)),
+        cause: Cause::of(failure),
+    }
 }
 
 fn unavailable(failure: StorageError) -> Error {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The verbs that read: get, list and watch, all from memory.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::consume_budget;
 use tokio::time::Instant;
 
 use super::cache::CacheSnapshot;
 use super::params::parse_version;
 use super::token::Token;
-use super::watch::{Cursor, Timing};
-use super::{Bookmark, GetParams, List, ListParams, Registry, Verbs, VersionMatch, Watch, WatchEvent, WatchParams};
+use super::watch::{Cursor, Initial, Timing};
+use super::{GetParams, List, ListParams, Registry, Verbs, VersionMatch, Watch, WatchParams};
 use crate::resource::{Key, ListMeta, Resource};
 use crate::selector::Selection;
 use crate::storage::Revision;
@@ -55,8 +55,8 @@ impl<R: Resource> Registry<R> {
     pub async fn list(&self, params: &ListParams) -> Result<List<R>> {
         let selection = self.selection(&params.label_selector, &params.field_selector)?;
         let fingerprint = selection.fingerprint();
-        let (snapshot, after) = if params.continue_token.is_empty() {
-            (self.snapshot(params).await?, None)
+        let snapshot = if params.continue_token.is_empty() {
+            self.snapshot(params).await?
         } else {
             if !params.resource_version.is_empty() || params.version_match.is_some() {
                 let why = "specifying resource version is not allowed when using continue";
@@ -68,9 +68,9 @@ impl<R: Resource> Registry<R> {
                 return Err(Error::bad_request("continue", why));
             }
             self.wait_for(token.revision).await?;
-            (self.cache.snapshot_at(token.revision)?, Some(token.after))
+            self.cache.snapshot_at(token.revision, Some(&token.after))?
         };
-        Ok(page(snapshot, after, &selection, params.limit))
+        Ok(page(snapshot, &selection, params.limit).await)
     }
 
     /// Streams changes.
@@ -87,22 +87,23 @@ impl<R: Resource> Registry<R> {
         let (start, initial) = match (version, params.send_initial_events) {
             // The initial events are not older than the version, and the watch goes on from them.
             (_, Some(true)) | (None, None) => {
-                let mut snapshot = self.cache.snapshot();
-                snapshot.objects.retain(|(_, stored)| selection.matches(&*stored.object));
-                // Like all events: who is cut off among them can resume from the last version seen.
-                snapshot.objects.sort_by_key(|(_, stored)| stored.revision);
-                let mut initial: VecDeque<_> =
-                    snapshot.objects.into_iter().map(|(_, stored)| WatchEvent::Added(stored.object)).collect();
-                if params.send_initial_events == Some(true) {
-                    let resource_version = snapshot.revision.to_string();
-                    initial.push_back(WatchEvent::Bookmark(Bookmark { resource_version, initial_events_end: true }));
+                let snapshot = self.cache.snapshot(None);
+                let mut objects = Vec::new();
+                for (key, stored) in snapshot.objects {
+                    if selection.matches(&*stored.object) {
+                        objects.push((stored.revision, key));
+                    }
+                    consume_budget().await;
                 }
-                (snapshot.revision, initial)
+                // Like all events: who is cut off among them can resume from the last version seen.
+                objects.sort_unstable_by_key(|(revision, _)| *revision);
+                let end_bookmark = params.send_initial_events == Some(true);
+                (snapshot.revision, Some(Initial { objects: objects.into(), end_bookmark }))
             }
-            (None, Some(false)) => (self.cache.subscribe().borrow().revision, Default::default()),
+            (None, Some(false)) => (self.cache.subscribe().borrow().revision, None),
             (Some(version), _) => {
-                self.cache.events_after(version, 0)?;
-                (version, Default::default())
+                self.cache.events_after(version, 0, 0)?;
+                (version, None)
             }
         };
         let timing = self.timing(params);
@@ -127,8 +128,8 @@ impl<R: Resource> Registry<R> {
                 let why = "Exact is forbidden for resourceVersion \"0\"";
                 Err(Error::bad_request("resourceVersionMatch", why))
             }
-            (Some(version), Some(VersionMatch::Exact)) => self.cache.snapshot_at(version),
-            (_, None | Some(VersionMatch::NotOlderThan)) => Ok(self.cache.snapshot()),
+            (Some(version), Some(VersionMatch::Exact)) => self.cache.snapshot_at(version, None),
+            (_, None | Some(VersionMatch::NotOlderThan)) => Ok(self.cache.snapshot(None)),
         }
     }
 
@@ -162,23 +163,27 @@ impl<R: Resource> Registry<R> {
 }
 
 /// Cuts a page out of a snapshot.
-fn page<R: Resource>(snapshot: CacheSnapshot<R>, after: Option<Key>, selection: &Selection, limit: u64) -> List<R> {
-    let start = after.map_or(0, |after| snapshot.objects.partition_point(|(key, _)| *key <= after));
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut selected = snapshot.objects[start..].iter().filter(|(_, stored)| selection.matches(&*stored.object));
+async fn page<R: Resource>(snapshot: CacheSnapshot<R>, selection: &Selection, limit: u64) -> List<R> {
+    let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let mut items = Vec::new();
     let mut last = None;
-    for (key, stored) in selected.by_ref() {
-        items.push(Arc::clone(&stored.object));
-        last = Some(key);
-        if items.len() == limit {
-            break;
+    let mut remaining = 0_usize;
+    for (key, stored) in snapshot.objects {
+        // A long list with a long selector must not keep others from this thread.
+        consume_budget().await;
+        if !selection.matches(&*stored.object) {
+            continue;
+        }
+        if items.len() < limit {
+            items.push(stored.object);
+            last = Some(key);
+        } else {
+            remaining += 1;
         }
     }
     let mut metadata = ListMeta { resource_version: snapshot.revision.to_string(), ..ListMeta::default() };
-    let remaining = selected.count();
     if let Some(after) = last.filter(|_| remaining > 0) {
-        let token = Token { revision: snapshot.revision, fingerprint: selection.fingerprint(), after: after.clone() };
+        let token = Token { revision: snapshot.revision, fingerprint: selection.fingerprint(), after };
         metadata.continue_token = token.encode();
         // As in Kubernetes, whose clients take its absence with a selector for granted.
         metadata.remaining_item_count =

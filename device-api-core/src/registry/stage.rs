@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::books::Usage;
 use super::cache::{Cache, Event, Stored};
+use super::ledger::{Answer, Work};
 use super::options::Limits;
 use crate::Error;
 use crate::resource::{Key, Resource, Timestamp};
@@ -21,6 +22,10 @@ pub(super) struct Stage {
     usage: Usage,
     /// What the batch has made of the keys that it touched: an `Option<Stored<R>>` each.
     touched: HashMap<(&'static str, Key), Box<dyn Any + Send>>,
+    /// Whether the present write staged something, or saw what another had staged.
+    involved: bool,
+    /// How many bytes of objects were staged.
+    bytes: usize,
     records: Vec<Record>,
     publications: Vec<Publication>,
 }
@@ -46,7 +51,30 @@ pub(super) struct Staged {
 
 impl Stage {
     pub(super) fn new(now: Timestamp, limits: Limits, last: Revision, usage: Usage) -> Self {
-        Self { now, limits, last, usage, touched: HashMap::new(), records: Vec::new(), publications: Vec::new() }
+        Self {
+            now,
+            limits,
+            last,
+            usage,
+            touched: HashMap::new(),
+            involved: false,
+            bytes: 0,
+            records: Vec::new(),
+            publications: Vec::new(),
+        }
+    }
+
+    /// Runs one write. Returns its answer, and whether that stands and falls with the batch: one that
+    /// neither staged anything nor saw what is staged does not.
+    pub(super) fn run(&mut self, work: Work) -> (Answer, bool) {
+        self.involved = false;
+        let answer = work(self);
+        (answer, self.involved)
+    }
+
+    /// How many bytes of objects were staged.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -54,11 +82,25 @@ impl Stage {
     }
 
     /// The object as the writes before this one left it.
-    pub(super) fn current<R: Resource>(&self, cache: &Cache<R>, key: &Key) -> Option<Stored<R>> {
+    pub(super) fn current<R: Resource>(&mut self, cache: &Cache<R>, key: &Key) -> Option<Stored<R>> {
         match self.touched.get(&(R::PLURAL, key.clone())) {
-            Some(touched) => touched.downcast_ref::<Option<Stored<R>>>().cloned().flatten(),
+            Some(touched) => {
+                self.involved = true;
+                touched.downcast_ref::<Option<Stored<R>>>().cloned().flatten()
+            }
             None => cache.stored(key),
         }
+    }
+
+    /// Checks everything about a write that [`Self::write`] would, and stages nothing.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn check<R: Resource>(&mut self, cache: &Cache<R>, key: &Key, object: &R) -> Result<(), Error> {
+        let previous = self.current(cache, key);
+        let bytes = self.encode(key, object, 0)?.len();
+        let size = previous.as_ref().map(|stored| stored.bytes);
+        self.usage.check(size, Some(bytes), &self.limits).map(drop)
     }
 
     /// Stages a write at the next revision and returns the object as it will be stored; for a delete,
@@ -91,7 +133,10 @@ impl Stage {
                 (Arc::new(last), None, Change::Delete)
             }
         };
-        self.usage = self.usage.check(previous.as_ref(), current.as_ref(), &self.limits)?;
+        let size = |stored: &Option<Stored<R>>| stored.as_ref().map(|stored| stored.bytes);
+        self.usage = self.usage.check(size(&previous), size(&current), &self.limits)?;
+        self.involved = true;
+        self.bytes += size(&current).unwrap_or(0);
         self.last = revision;
         self.records.push(Record {
             revision,
@@ -112,13 +157,19 @@ impl Stage {
     /// The bytes of an object as they are stored. How many are expected may be wrong.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] over the limit; [`Error::Internal`] when the type does not serialise.
-    pub(super) fn encode<R: Resource>(&self, key: &Key, object: &R, expected: usize) -> Result<Vec<u8>, Error> {
+    /// [`Error::TooLarge`] over the limit; [`Error::Internal`] when the type does not serialise, or
+    /// not to what reads back as the same.
+    fn encode<R: Resource>(&self, key: &Key, object: &R, expected: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::with_capacity(expected);
         serde_json::to_writer(&mut bytes, object).map_err(|cause| Error::Internal {
             why: format!("{} {:?} cannot be written as JSON", R::PLURAL, key.name()),
             cause: crate::error::Cause::of(cause),
         })?;
+        // One object that does not read back would keep the whole store from being opened.
+        if !serde_json::from_slice::<R>(&bytes).is_ok_and(|back| back == *object) {
+            let why = format!("{} {:?} does not read back from JSON as it was", R::PLURAL, key.name());
+            return Err(Error::internal(why));
+        }
         if bytes.len() > self.limits.max_object_bytes {
             return Err(Error::TooLarge {
                 what: format!("{} {:?} of {} bytes", R::PLURAL, key.name(), bytes.len()),

@@ -2,15 +2,23 @@
 //! One handle everywhere: the verbs that the registry in process and the remote client share.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::Stream;
 
-use super::{DeleteParams, GetParams, ListParams, PatchParams, PostParams, WatchParams};
+use super::{DeleteParams, GetParams, ListParams, Part, PatchParams, PostParams, WatchParams};
 use crate::error::short;
 use crate::patch::Patch;
 use crate::resource::{ListMeta, ObjectMeta, Resource};
 use crate::{Error, Result};
+
+/// How often [`Verbs::modify`] tries before it gives up.
+const TRIES: u32 = 16;
+/// The longest pause after its first conflict; each further one doubles it, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// A handle to the objects of one resource type, with kube-rs' verbs.
 ///
@@ -22,7 +30,7 @@ use crate::{Error, Result};
 pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
     /// The stream that [`Self::watch`] returns. It ends with `None` where the server ends the watch
     /// (resume from the last version seen) and after an error.
-    type Watch: Stream<Item = Result<WatchEvent<R>>> + Send + Unpin + 'static;
+    type Watch: WatchStream<R>;
 
     /// The same handle for another namespace.
     #[must_use]
@@ -80,7 +88,77 @@ pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
             }
         }
     }
+
+    /// Reads an object, changes one part of it and replaces that at the version that was read; after a
+    /// conflict it does so again. What `change` does outside of the part is ignored.
+    ///
+    /// `change` runs once for each try, on what was read for it. After 16 tries, which take about a
+    /// second, the last conflict is returned. A [`Registry`](super::Registry) has a `modify` of its own,
+    /// which needs one try.
+    ///
+    /// # Errors
+    /// Those of `change`, of [`Self::get`] and of [`Self::replace`]. After
+    /// [`Error::Unavailable`] the change may have been made, so it is not tried again.
+    fn modify<F>(
+        &self,
+        part: Part,
+        name: &str,
+        params: &PostParams,
+        mut change: F,
+    ) -> impl Future<Output = Result<Arc<R>>> + Send
+    where
+        F: FnMut(&mut R) -> Result<()> + Send,
+    {
+        async move {
+            let (mut longest, mut tries) = (FIRST_PAUSE, 1);
+            loop {
+                let read = self.get(name).await?;
+                let mut object = R::clone(&read);
+                change(&mut object)?;
+                object.metadata_mut().resource_version.clone_from(&read.metadata().resource_version);
+                let written = match part {
+                    Part::Main => self.replace(name, params, &object).await,
+                    Part::Status => self.replace_status(name, params, &object).await,
+                };
+                match written {
+                    Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
+                    other => return other,
+                }
+                // Of any length up to the longest, so that those who met do not meet again.
+                tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+                longest = LONGEST_PAUSE.min(longest * 2);
+            }
+        }
+    }
 }
+
+/// The events of a watch: a stream, which can be read without another crate.
+///
+/// Every such stream is one.
+///
+/// ```
+/// use device_api_core::registry::{Verbs, WatchParams, WatchStream as _};
+/// use device_api_core::resource::Gpu;
+///
+/// async fn follow(gpus: impl Verbs<Gpu>) -> device_api_core::Result<()> {
+///     let mut events = gpus.watch(&WatchParams::default()).await?;
+///     while let Some(event) = events.next_event().await {
+///         println!("now at version {}", event?.resource_version());
+///     }
+///     Ok(())
+/// }
+/// ```
+pub trait WatchStream<R>: Stream<Item = Result<WatchEvent<R>>> + Send + Unpin + 'static {
+    /// The next event; `None` when the watch has ended. Dropping the future loses no event.
+    fn next_event(&mut self) -> impl Future<Output = Option<Result<WatchEvent<R>>>> + Send
+    where
+        Self: Sized,
+    {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context))
+    }
+}
+
+impl<R, S> WatchStream<R> for S where S: Stream<Item = Result<WatchEvent<R>>> + Send + Unpin + 'static {}
 
 /// The object of a replace, under the name of the request.
 ///

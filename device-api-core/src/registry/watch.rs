@@ -11,18 +11,19 @@ use std::time::Duration;
 use futures_core::Stream;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
+use tokio::task::consume_budget;
 use tokio::time::Instant;
 
 use super::cache::{Announced, Cache, Event};
 use super::{Bookmark, WatchEvent};
 use crate::Error;
-use crate::resource::Resource;
+use crate::resource::{Key, Resource};
 use crate::selector::Selection;
 use crate::storage::Revision;
 
-/// How many events are taken from the history at a time: enough to spread the cost of the lock, few
-/// enough that a slow reader pins little.
-const BATCH: usize = 64;
+/// How many events are taken at a time, and of how many bytes of JSON: enough to spread the cost of
+/// the lock, few enough that a slow reader pins little.
+const BATCH: (usize, usize) = (64, 256 << 10);
 
 /// A stream of the changes of one resource type, in the order of their resource versions.
 ///
@@ -72,6 +73,16 @@ pub(super) struct Timing {
     pub(super) bookmark_interval: Option<Duration>,
 }
 
+/// The state that a watch starts with: names, not objects, so that a reader that never comes back
+/// keeps nothing alive.
+#[derive(Debug)]
+pub(super) struct Initial {
+    /// The selected objects and their revisions, in the order of those.
+    pub(super) objects: VecDeque<(Revision, Key)>,
+    /// Whether a bookmark says that this was all.
+    pub(super) end_bookmark: bool,
+}
+
 /// A place in the history of a cache.
 #[derive(Debug)]
 pub(super) struct Cursor<R> {
@@ -80,6 +91,8 @@ pub(super) struct Cursor<R> {
     selection: Selection,
     /// Everything up to here was read.
     revision: Revision,
+    /// What of the state at that revision is still to be handed out, before anything else is read.
+    initial: Option<Initial>,
     /// Read, but not yet handed out.
     ready: VecDeque<WatchEvent<R>>,
     timing: Timing,
@@ -88,17 +101,20 @@ pub(super) struct Cursor<R> {
 }
 
 impl<R: Resource> Cursor<R> {
-    /// A place after `revision`; `initial` is handed out first.
+    /// A place after `revision`; `initial`, of that revision, is handed out first.
     pub(super) fn new(
         cache: Arc<Cache<R>>,
         selection: Selection,
         revision: Revision,
-        initial: VecDeque<WatchEvent<R>>,
+        initial: Option<Initial>,
         timing: Timing,
     ) -> Self {
         let doorbell = cache.subscribe();
-        let next_bookmark = timing.bookmark_interval.map(|interval| Instant::now() + interval);
-        Self { cache, doorbell, selection, revision, ready: initial, timing, next_bookmark, ended: false }
+        let ready = VecDeque::new();
+        let mut cursor =
+            Self { cache, doorbell, selection, revision, initial, ready, timing, next_bookmark: None, ended: false };
+        cursor.postpone_bookmark();
+        cursor
     }
 
     async fn next(&mut self) -> Option<Result<WatchEvent<R>, Error>> {
@@ -114,9 +130,32 @@ impl<R: Resource> Cursor<R> {
                 self.end_with_bookmark();
                 continue;
             }
+            // However much a selector rejects, others come to their turn.
+            consume_budget().await;
+            if let Some(initial) = &mut self.initial {
+                let next = &*initial.objects.make_contiguous();
+                if next.is_empty() {
+                    if initial.end_bookmark {
+                        self.push_bookmark(true);
+                    }
+                    self.initial = None;
+                    continue;
+                }
+                match self.cache.objects_at(self.revision, &next[..next.len().min(BATCH.0)], BATCH.1) {
+                    Ok(objects) => {
+                        initial.objects.drain(..objects.len());
+                        self.ready.extend(objects.into_iter().map(|stored| WatchEvent::Added(stored.object)));
+                    }
+                    Err(expired) => {
+                        self.ended = true;
+                        return Some(Err(expired));
+                    }
+                }
+                continue;
+            }
             // Read before the history: what was announced by now is in the history by now.
             let announced = *self.doorbell.borrow_and_update();
-            match self.cache.events_after(self.revision, BATCH) {
+            match self.cache.events_after(self.revision, BATCH.0, BATCH.1) {
                 Err(expired) => {
                     self.ended = true;
                     return Some(Err(expired));
@@ -143,7 +182,7 @@ impl<R: Resource> Cursor<R> {
                 }
                 () = tokio::time::sleep_until(wake) => {
                     if wake < self.timing.deadline {
-                        self.push_bookmark();
+                        self.push_bookmark(false);
                     }
                 }
             }
@@ -151,19 +190,21 @@ impl<R: Resource> Cursor<R> {
     }
 
     fn postpone_bookmark(&mut self) {
-        self.next_bookmark = self.timing.bookmark_interval.map(|interval| Instant::now() + interval);
+        // An interval without an end is a way to say never.
+        self.next_bookmark = self.timing.bookmark_interval.and_then(|interval| Instant::now().checked_add(interval));
     }
 
-    fn push_bookmark(&mut self) {
+    fn push_bookmark(&mut self, initial_events_end: bool) {
         self.ready.push_back(WatchEvent::Bookmark(Bookmark {
             resource_version: self.revision.to_string(),
-            initial_events_end: false,
+            initial_events_end,
         }));
     }
 
     fn end_with_bookmark(&mut self) {
-        if self.timing.bookmark_interval.is_some() {
-            self.push_bookmark();
+        // In the midst of the initial events, nobody may resume from their revision.
+        if self.timing.bookmark_interval.is_some() && self.initial.is_none() {
+            self.push_bookmark(false);
         }
         self.ended = true;
     }

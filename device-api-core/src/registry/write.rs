@@ -119,7 +119,7 @@ impl<R: Resource> Write<R> {
         stage.write(&self.cache, &self.key, self.actor, Decision::Delete)
     }
 
-    fn found(&self, stage: &Stage) -> Result<Stored<R>> {
+    fn found(&self, stage: &mut Stage) -> Result<Stored<R>> {
         stage.current(&self.cache, &self.key).ok_or_else(|| Error::not_found::<R>(self.key.name()))
     }
 
@@ -128,7 +128,7 @@ impl<R: Resource> Write<R> {
             return Err(Error::invalid::<R>(self.key.name(), violations));
         }
         if self.dry_run {
-            stage.encode(&self.key, &object, 0)?;
+            stage.check(&self.cache, &self.key, &object)?;
             return Ok(Arc::new(object));
         }
         stage.write(&self.cache, &self.key, self.actor, Decision::Put(object))

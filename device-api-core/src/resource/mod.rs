@@ -28,6 +28,10 @@ pub use self::time::{Timestamp, TimestampError};
 /// [`Gpu`]'s implementation is the pattern; `examples/own_resource.rs` brings one of its own. The
 /// `Serialize` and `Deserialize` that a type needs are one line each with [`object::serialize`] and
 /// [`object::deserialize`].
+///
+/// What an object serialises to must deserialise to an equal one: the registry checks it at each write,
+/// since one object that does not would keep the whole store from being opened. A float that can be
+/// NaN, which JSON cannot hold, is no field of a resource.
 pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The API group, such as `device.nvidia.com`.
     const GROUP: &'static str;

@@ -3,7 +3,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time with nanoseconds, written as RFC 3339 in UTC.
@@ -19,13 +23,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// assert_eq!(at.unix_seconds(), 1_795_528_097);
 /// # Ok::<(), device_api_core::resource::TimestampError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(jiff::Timestamp);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// Since 1970, rounded down.
+    seconds: i64,
+    nanos: i32,
+}
 
 /// 0001-01-01T00:00:00Z, the first second that a protobuf timestamp can hold.
 const FIRST_SECOND: i64 = -62_135_596_800;
-/// 9999-12-31T23:59:59Z, the last one; jiff's own maximum is a day short of it.
-const LAST_SECOND: i64 = 253_402_207_200;
+/// 9999-12-31T23:59:59Z, the last one, and what some clients send for "never".
+const LAST_SECOND: i64 = 253_402_300_799;
+const NANOS_IN_SECOND: i32 = 1_000_000_000;
+/// jiff's own timestamp ends a day before 9999 does; its dates do not.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A time that cannot be represented.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,11 +46,15 @@ pub struct TimestampError {
 }
 
 impl Timestamp {
+    const MIN: Self = Self { seconds: FIRST_SECOND, nanos: 0 };
+    const MAX: Self = Self { seconds: LAST_SECOND, nanos: NANOS_IN_SECOND - 1 };
+
     /// The time of this machine's clock, now. Code that can be handed a `Clock` takes that instead.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is where time enters; everything else takes it from a Clock")]
     pub fn now() -> Self {
-        Self(jiff::Timestamp::now())
+        let now = jiff::Timestamp::now().as_duration();
+        Self::after_epoch(now).unwrap_or(if now.is_negative() { Self::MIN } else { Self::MAX })
     }
 
     /// The time so many seconds and nanoseconds after 1970-01-01T00:00:00Z.
@@ -48,57 +63,76 @@ impl Timestamp {
     /// When the seconds lie outside the years 0001 to 9999, or the nanoseconds outside
     /// `0..1_000_000_000`.
     pub fn from_unix(seconds: i64, nanos: i32) -> Result<Self, TimestampError> {
-        let error = || TimestampError { text: format!("{seconds}s+{nanos}ns") };
-        if !(FIRST_SECOND..=LAST_SECOND).contains(&seconds) || !(0..1_000_000_000).contains(&nanos) {
-            return Err(error());
+        if !(FIRST_SECOND..=LAST_SECOND).contains(&seconds) || !(0..NANOS_IN_SECOND).contains(&nanos) {
+            return Err(TimestampError { text: format!("{seconds}s+{nanos}ns") });
         }
-        jiff::Timestamp::new(seconds, nanos).map(Self).map_err(|_| error())
+        Ok(Self { seconds, nanos })
     }
 
     /// Whole seconds since 1970, rounded down.
     #[must_use]
     pub fn unix_seconds(self) -> i64 {
-        self.0.as_nanosecond().div_euclid(1_000_000_000) as i64
+        self.seconds
     }
 
     /// The nanoseconds after [`Self::unix_seconds`], never negative.
     #[must_use]
     pub fn subsec_nanos(self) -> i32 {
-        self.0.as_nanosecond().rem_euclid(1_000_000_000) as i32
+        self.nanos
     }
 
     /// Microseconds since 1970, rounded down.
     #[must_use]
     pub fn unix_micros(self) -> i64 {
-        self.0.as_nanosecond().div_euclid(1_000) as i64
+        self.seconds * 1_000_000 + i64::from(self.nanos / 1_000)
     }
 
     /// This time without its fraction of a second, as Kubernetes stores times.
     #[must_use]
     pub fn truncated_to_seconds(self) -> Self {
-        Self::from_unix(self.unix_seconds(), 0).unwrap_or(self)
+        Self { nanos: 0, ..self }
     }
 
     /// The time that passed since `earlier`; zero when `earlier` is later.
     #[must_use]
-    pub fn since(self, earlier: Self) -> std::time::Duration {
-        self.0.duration_since(earlier.0).try_into().unwrap_or_default()
+    pub fn since(self, earlier: Self) -> Duration {
+        (self.duration() - earlier.duration()).try_into().unwrap_or_default()
     }
 
     /// The time `duration` after this one; stops at the end of the range.
     #[must_use]
-    pub fn plus(self, duration: std::time::Duration) -> Self {
-        jiff::SignedDuration::try_from(duration)
+    pub fn plus(self, duration: Duration) -> Self {
+        SignedDuration::try_from(duration)
             .ok()
-            .and_then(|duration| self.0.checked_add(duration).ok())
-            .filter(|at| at.as_second() <= LAST_SECOND)
-            .map_or_else(|| Self::from_unix(LAST_SECOND, 0).unwrap_or(self), Self)
+            .and_then(|duration| self.duration().checked_add(duration))
+            .and_then(Self::after_epoch)
+            .unwrap_or(Self::MAX)
+    }
+
+    /// Since 1970.
+    fn duration(self) -> SignedDuration {
+        SignedDuration::new(self.seconds, self.nanos)
+    }
+
+    /// The time this long after 1970, if it can be represented.
+    fn after_epoch(duration: SignedDuration) -> Option<Self> {
+        // A negative one has a negative fraction.
+        let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+        let borrow = i64::from(nanos < 0);
+        Self::from_unix(seconds.checked_sub(borrow)?, nanos.rem_euclid(NANOS_IN_SECOND)).ok()
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let date = EPOCH.checked_add(self.duration()).map_err(|_| fmt::Error)?;
+        write!(f, "{date}Z")
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -106,15 +140,15 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<jiff::Timestamp>()
-            .ok()
-            .and_then(|at| {
-                let nanos = at.as_nanosecond();
-                let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
-                Self::from_unix(seconds, nanos.rem_euclid(1_000_000_000) as i32).ok()
-            })
-            .ok_or_else(|| TimestampError { text: text.chars().take(64).collect() })
+        parse(text).ok_or_else(|| TimestampError { text: text.chars().take(64).collect() })
     }
+}
+
+fn parse(text: &str) -> Option<Timestamp> {
+    let pieces = Pieces::parse(text).ok()?;
+    let date = DateTime::from_parts(pieces.date(), pieces.time()?);
+    let offset = SignedDuration::from_secs(pieces.to_numeric_offset()?.seconds().into());
+    Timestamp::after_epoch(date.duration_since(EPOCH) - offset)
 }
 
 impl Serialize for Timestamp {
@@ -150,18 +184,63 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_of_the_protobuf_range_and_a_day_around_them_round_trip() {
+        for (seconds, nanos, text) in [
+            (FIRST_SECOND, 0, "0001-01-01T00:00:00Z"),
+            (FIRST_SECOND, 1, "0001-01-01T00:00:00.000000001Z"),
+            (FIRST_SECOND + 86_400, 0, "0001-01-02T00:00:00Z"),
+            (-1, 999_999_999, "1969-12-31T23:59:59.999999999Z"),
+            (LAST_SECOND - 86_400, 0, "9999-12-30T23:59:59Z"),
+            (LAST_SECOND, 0, "9999-12-31T23:59:59Z"),
+            (LAST_SECOND, 999_999_999, "9999-12-31T23:59:59.999999999Z"),
+        ] {
+            let at = Timestamp::from_unix(seconds, nanos).unwrap();
+            assert_eq!(at.to_string(), text);
+            assert_eq!(text.parse::<Timestamp>().unwrap(), at);
+            assert_eq!((at.unix_seconds(), at.subsec_nanos()), (seconds, nanos));
+            assert_eq!(serde_json::from_value::<Timestamp>(serde_json::to_value(at).unwrap()).unwrap(), at);
+        }
+    }
+
+    #[test]
     fn times_outside_the_protobuf_range_are_refused() {
-        assert!(Timestamp::from_unix(FIRST_SECOND, 0).is_ok());
-        assert!(Timestamp::from_unix(FIRST_SECOND - 1, 0).is_err());
-        assert!(Timestamp::from_unix(i64::MAX, 0).is_err());
-        assert!(Timestamp::from_unix(0, -1).is_err());
-        assert!("-000001-01-01T00:00:00Z".parse::<Timestamp>().is_err());
-        assert!("yesterday".parse::<Timestamp>().is_err());
+        for (seconds, nanos) in [(FIRST_SECOND - 1, 0), (LAST_SECOND + 1, 0), (i64::MIN, 0), (i64::MAX, 0)] {
+            assert!(Timestamp::from_unix(seconds, nanos).is_err(), "{seconds}");
+        }
+        for nanos in [-1, 1_000_000_000] {
+            assert!(Timestamp::from_unix(0, nanos).is_err(), "{nanos}");
+        }
+        for text in [
+            "-000001-01-01T00:00:00Z",
+            "0000-12-31T23:59:59Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "10000-01-01T00:00:00Z",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_point_in_time_is_refused() {
+        for text in ["", "yesterday", "2026-11-24", "2026-11-24T13:48:17", "2026-02-30T00:00:00Z", "13:48:17Z"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_time_between_two_times_is_never_negative() {
+        let (first, last) = (Timestamp::MIN, Timestamp::MAX);
+        assert_eq!(first.since(last), Duration::ZERO);
+        let all = Duration::new((LAST_SECOND - FIRST_SECOND) as u64, 999_999_999);
+        assert_eq!(last.since(first), all);
+        assert_eq!(first.plus(all), last);
     }
 
     #[test]
     fn adding_stops_at_the_end_of_the_range() {
-        let end = Timestamp::from_unix(0, 0).unwrap().plus(std::time::Duration::MAX);
-        assert_eq!(end.unix_seconds(), LAST_SECOND);
+        let end = Timestamp::from_unix(0, 0).unwrap().plus(Duration::MAX);
+        assert_eq!(end, Timestamp::MAX);
+        assert_eq!(end.plus(Duration::from_nanos(1)), end);
     }
 }

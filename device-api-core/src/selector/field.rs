@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{check_length, unexpected};
+use super::{check_length, check_terms, unexpected};
 use crate::Result;
 use crate::resource::key::check_qualified_name;
 use crate::resource::{Resource, condition};
@@ -61,7 +61,7 @@ impl FieldSelector {
     ///
     /// # Errors
     /// [`Error::BadRequest`](crate::Error::BadRequest) with the position when the selector does not parse or names another field,
-    /// [`Error::TooLarge`](crate::Error::TooLarge) when it is longer than 16 KiB.
+    /// [`Error::TooLarge`](crate::Error::TooLarge) when it is longer than 16 KiB or has more than 128 terms.
     pub fn parse<R: Resource>(text: &str) -> Result<Self> {
         check_length(FIELD, text)?;
         let mut terms = Vec::new();
@@ -80,6 +80,7 @@ impl FieldSelector {
         }
         terms.sort();
         terms.dedup();
+        check_terms(FIELD, terms.len())?;
         Ok(Self { terms })
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use super::{check_length, unexpected};
+use super::{check_length, check_terms, unexpected};
 use crate::resource::key::{check_label_value, check_qualified_name};
 use crate::{Error, Result};
 
@@ -63,7 +63,7 @@ impl LabelSelector {
     ///
     /// # Errors
     /// [`Error::BadRequest`] with the position when the selector does not parse, [`Error::TooLarge`] when it
-    /// is longer than 16 KiB.
+    /// is longer than 16 KiB or has more than 128 terms.
     pub fn parse(text: &str) -> Result<Self> {
         check_length(FIELD, text)?;
         let mut tokens = Tokens { text, at: 0 };
@@ -80,6 +80,7 @@ impl LabelSelector {
                 _ => return Err(token.unexpected("',' or the end")),
             }
         }
+        check_terms(FIELD, requirements.len())?;
         requirements.sort();
         requirements.dedup();
         Ok(Self { requirements })

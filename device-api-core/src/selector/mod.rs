@@ -15,6 +15,9 @@ use crate::{Error, Result};
 
 /// The longest text of one selector, in bytes.
 const MAX_SELECTOR: usize = 16 * 1024;
+/// How many terms a selector may have: each is looked at for each object of a list and each event of a
+/// watch.
+const MAX_TERMS: usize = 128;
 /// How much of a client's text an error repeats, in characters.
 const MAX_SHOWN: usize = 64;
 
@@ -99,6 +102,17 @@ fn check_length(field: &str, text: &str) -> Result<()> {
     })
 }
 
+fn check_terms(field: &str, terms: usize) -> Result<()> {
+    if terms <= MAX_TERMS {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        what: format!("a {field} of {terms} terms"),
+        limit: format!("{MAX_TERMS} terms"),
+        hint: "select by fewer terms, or by a set of values".to_owned(),
+    })
+}
+
 /// A client's text in quotes, cut to what fits a message.
 fn shown(text: &str) -> String {
     let cut: String = text.chars().take(MAX_SHOWN).collect();
@@ -171,6 +185,15 @@ mod tests {
         ];
         let distinct: std::collections::BTreeSet<_> = different.iter().collect();
         assert_eq!(distinct.len(), different.len());
+    }
+
+    #[test]
+    fn selectors_of_more_than_128_terms_are_refused() {
+        let terms = |count, kind: fn(usize) -> String| (0..count).map(kind).collect::<Vec<_>>().join(",");
+        let (label, field) = (|n| format!("a{n}"), |n| format!("spec.uuid!={n}"));
+        assert!(Selection::parse::<Gpu>("", &terms(MAX_TERMS, label), &terms(MAX_TERMS, field)).is_ok());
+        assert!(Selection::parse::<Gpu>("", &terms(MAX_TERMS + 1, label), "").unwrap_err().is_too_large());
+        assert!(Selection::parse::<Gpu>("", "", &terms(MAX_TERMS + 1, field)).unwrap_err().is_too_large());
     }
 
     #[test]

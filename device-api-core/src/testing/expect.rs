@@ -2,15 +2,12 @@
 //! What a case checks: refusals, and the events of a watch.
 
 use std::fmt::Debug;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_core::Stream;
-
 use crate::error::Reason;
-use crate::registry::{Bookmark, Verbs, WatchEvent, WatchParams};
+use crate::registry::{Bookmark, Verbs, WatchEvent, WatchParams, WatchStream};
 use crate::resource::Resource;
 use crate::{Error, Result};
 
@@ -83,19 +80,19 @@ impl<S> Events<S> {
     }
 }
 
-impl<S: Unpin> Events<S> {
+impl<S> Events<S> {
     /// The next item, or `None` where the server ended the watch.
     pub(crate) async fn next<R: Resource>(&mut self, what: &str) -> Option<Result<WatchEvent<R>>>
     where
-        S: Stream<Item = Result<WatchEvent<R>>>,
+        S: WatchStream<R>,
     {
-        within(what, poll_fn(|context| Pin::new(&mut self.stream).poll_next(context))).await
+        within(what, self.stream.next_event()).await
     }
 
     /// The next event, which must come.
     pub(crate) async fn event<R: Resource>(&mut self, what: &str) -> WatchEvent<R>
     where
-        S: Stream<Item = Result<WatchEvent<R>>>,
+        S: WatchStream<R>,
     {
         match self.next(what).await {
             Some(Ok(event)) => event,
@@ -107,7 +104,7 @@ impl<S: Unpin> Events<S> {
     /// The next event's object: it must be ADDED and of this name.
     pub(crate) async fn added<R: Resource>(&mut self, name: &str) -> Arc<R>
     where
-        S: Stream<Item = Result<WatchEvent<R>>>,
+        S: WatchStream<R>,
     {
         match self.event(&format!("ADDED {name}")).await {
             WatchEvent::Added(object) if object.metadata().name == name => object,
@@ -118,7 +115,7 @@ impl<S: Unpin> Events<S> {
     /// The next event's object: it must be MODIFIED and of this name.
     pub(crate) async fn modified<R: Resource>(&mut self, name: &str) -> Arc<R>
     where
-        S: Stream<Item = Result<WatchEvent<R>>>,
+        S: WatchStream<R>,
     {
         match self.event(&format!("MODIFIED {name}")).await {
             WatchEvent::Modified(object) if object.metadata().name == name => object,
@@ -129,7 +126,7 @@ impl<S: Unpin> Events<S> {
     /// The next event's object: it must be DELETED and of this name.
     pub(crate) async fn deleted<R: Resource>(&mut self, name: &str) -> Arc<R>
     where
-        S: Stream<Item = Result<WatchEvent<R>>>,
+        S: WatchStream<R>,
     {
         match self.event(&format!("DELETED {name}")).await {
             WatchEvent::Deleted(object) if object.metadata().name == name => object,
@@ -140,7 +137,7 @@ impl<S: Unpin> Events<S> {
     /// The next event, which must be a bookmark.
     pub(crate) async fn bookmark<R: Resource>(&mut self) -> Bookmark
     where
-        S: Stream<Item = Result<WatchEvent<R>>>,
+        S: WatchStream<R>,
     {
         match self.event("a BOOKMARK").await {
             WatchEvent::Bookmark(bookmark) => bookmark,
@@ -151,7 +148,7 @@ impl<S: Unpin> Events<S> {
     /// Everything up to the end, which must be OK.
     pub(crate) async fn until_ok<R: Resource>(&mut self) -> Vec<WatchEvent<R>>
     where
-        S: Stream<Item = Result<WatchEvent<R>>>,
+        S: WatchStream<R>,
     {
         let mut events = Vec::new();
         loop {
@@ -166,7 +163,7 @@ impl<S: Unpin> Events<S> {
     /// Everything up to the failure, which must come and must be the last item.
     pub(crate) async fn until_failure<R: Resource>(&mut self) -> (Vec<WatchEvent<R>>, Error)
     where
-        S: Stream<Item = Result<WatchEvent<R>>>,
+        S: WatchStream<R>,
     {
         let mut events = Vec::new();
         loop {

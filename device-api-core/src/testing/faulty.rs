@@ -35,6 +35,8 @@ pub enum Fault {
     LoseRequest,
     /// It hangs until [`Faults::release`], and then does what it should.
     Hang,
+    /// It panics, as a backend with a bug might.
+    Panic,
 }
 
 /// Says which calls of a [`FaultyStorage`] fail. Clones control the same storage, which may be
@@ -129,6 +131,7 @@ impl Faults {
             Some(Fault::Refuse(kind)) => Err(StorageError::new(BACKEND, kind, format!("{call:?} refused on purpose"))),
             Some(Fault::LoseRequest) => Err(lost(call)),
             Some(Fault::LoseReply) => Ok(true),
+            Some(Fault::Panic) => panic!("{call:?} panics on purpose"),
             Some(Fault::Hang) => {
                 self.hang().await;
                 Ok(false)

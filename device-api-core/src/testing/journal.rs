@@ -79,7 +79,7 @@ async fn times_are_kept_to_the_nanosecond(site: Arc<dyn Site>) {
         "1970-01-01T00:00:00Z",
         "1970-01-01T00:00:00.000000001Z",
         "2026-11-24T13:48:17.123456789Z",
-        "9999-12-30T00:00:00.999999999Z",
+        "9999-12-31T23:59:59.999999999Z",
     ];
     let record = |(index, text): (usize, &&str)| {
         let revision = index as u64 + 1;

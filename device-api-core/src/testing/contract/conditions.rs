@@ -104,10 +104,13 @@ async fn rule_2_7_a_new_condition_gets_a_transition_time(api: impl Verbs<Gpu>) {
 }
 
 async fn rule_2_7_a_new_condition_keeps_the_time_that_its_writer_sent(api: impl Verbs<Gpu>) {
-    let sent = Timestamp::from_unix(1_000, 5_000_000).expect("in range");
-    let created = create(&api, &with_conditions(&gpu("x"), [condition_since("Ready", "True", sent)])).await;
-    assert_eq!(since(&created), sent);
-    assert_eq!(since(&*get(&api, "x").await), sent, "to the nanosecond");
+    // The last is what some clients send for "never".
+    for (name, text) in [("x", "1970-01-01T00:16:40.000000005Z"), ("y", "9999-12-31T23:59:59.999999999Z")] {
+        let sent = text.parse().expect("a test's time is in range");
+        let created = create(&api, &with_conditions(&gpu(name), [condition_since("Ready", "True", sent)])).await;
+        assert_eq!(since(&created), sent);
+        assert_eq!(since(&*get(&api, name).await), sent, "to the nanosecond");
+    }
 }
 
 async fn rule_2_7_a_changed_status_gets_a_new_transition_time(api: impl Verbs<Gpu>) {

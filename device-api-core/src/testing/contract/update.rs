@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::conditions::{hot, ready};
 use super::{ContractCase, World, list};
 use crate::error::Reason;
-use crate::registry::{PostParams, Verbs, WatchParams};
+use crate::registry::{Part, PostParams, Verbs, WatchParams};
 use crate::resource::{Gpu, RecommendedAction};
-use crate::testing::expect::{Events, refused, refused_as_invalid};
+use crate::testing::expect::{Events, refused, refused_as_invalid, within};
 use crate::testing::given::{
-    at_version, create, delete, get, gpu, latest, replace, replace_status, second, unversioned, version,
+    at_version, condition, create, delete, get, gpu, latest, replace, replace_status, second, unversioned, version,
     with_conditions, with_label, with_uuid,
 };
 
@@ -31,6 +31,7 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
         rule_2_6_a_stale_version_is_a_conflict_even_if_nothing_would_change,
         rule_2_6_a_future_version_is_a_conflict,
         rule_2_6_an_update_without_a_version_never_conflicts,
+        rule_2_6_what_is_read_changed_and_tried_again_loses_no_update,
         rule_2_6_changing_the_uid_is_invalid,
         rule_2_6_changing_the_creation_timestamp_is_invalid,
         rule_2_6_an_update_of_a_name_that_does_not_exist_is_not_found,
@@ -223,6 +224,37 @@ async fn rule_2_6_an_update_without_a_version_never_conflicts(api: impl Verbs<Gp
     let last = get(&api, "x").await;
     assert_eq!(version(&*last), version(&*created) + (WRITERS * WRITES) as u64);
     assert_eq!(last.metadata.generation, 1 + (WRITERS * WRITES) as i64);
+}
+
+async fn rule_2_6_what_is_read_changed_and_tried_again_loses_no_update(api: impl Verbs<Gpu>) {
+    const WRITERS: usize = 8;
+    const WRITES: usize = 5;
+    create(&api, &gpu("x")).await;
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let api = api.clone();
+            // Both parts have the one version.
+            let part = if writer % 2 == 0 { Part::Main } else { Part::Status };
+            tokio::spawn(async move {
+                for write in 0..WRITES {
+                    let own = format!("w{writer}-{write}");
+                    let add = |gpu: &mut Gpu| {
+                        gpu.metadata.labels.insert(own.clone(), String::new());
+                        gpu.status.conditions.push(condition(&own, "True"));
+                        Ok(())
+                    };
+                    let added = api.modify(part, "x", &PostParams::default(), add).await;
+                    added.unwrap_or_else(|error| panic!("change {own}: {error}"));
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        within("a writer to end", writer).await.expect("no change may fail for good");
+    }
+    let last = get(&api, "x").await;
+    assert_eq!(last.metadata.labels.len(), WRITERS / 2 * WRITES, "lost: {:?}", last.metadata.labels);
+    assert_eq!(last.status.conditions.len(), WRITERS / 2 * WRITES, "lost: {:?}", last.status.conditions);
 }
 
 async fn rule_2_6_changing_the_uid_is_invalid(api: impl Verbs<Gpu>) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Section 5's UNAVAILABLE and rules 2.4, 3.1 and 4.1 on storage that fails.
 
+mod owner;
 mod unclear;
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::resource::Gpu;
 use crate::storage::StorageErrorKind;
 
 pub(super) fn cases() -> Vec<LocalCase> {
-    definite_cases().into_iter().chain(unclear::cases()).collect()
+    definite_cases().into_iter().chain(unclear::cases()).chain(owner::cases()).collect()
 }
 
 fn definite_cases() -> Vec<LocalCase> {
@@ -75,7 +76,7 @@ async fn rule_5_unavailable_is_for_every_writer_of_a_batch_that_failed(fixture: 
     let start = latest(&running.gpus).await;
     // While the first commit hangs the other writers queue, so that the second commit has them all.
     fixture.faults.nth(Call::Commit, 1, Fault::Hang);
-    fixture.faults.nth(Call::Commit, 2, FULL);
+    fixture.faults.nth(Call::Commit, 2, Fault::Refuse(StorageErrorKind::Busy));
     let write = |name: String| {
         let gpus = running.gpus.clone();
         tokio::spawn(async move { gpus.create(&PostParams::default(), &gpu(&name)).await })

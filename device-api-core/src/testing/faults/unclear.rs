@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{FULL, create_in_the_end};
+use super::create_in_the_end;
 use crate::error::Reason;
 use crate::registry::{ListParams, PostParams, WatchEvent, WatchParams};
 use crate::resource::Gpu;
@@ -120,7 +120,7 @@ async fn rule_3_1_on_storage_that_fails_at_random_what_clients_saw_is_linearizab
         let mut random = seed.random(u64::MAX);
         for commit in 1..200 {
             let fault = match random.u8(..20) {
-                0 => FULL,
+                0 => Fault::Refuse(StorageErrorKind::Busy),
                 1 => Fault::LoseReply,
                 2 => Fault::LoseRequest,
                 _ => continue,

@@ -23,7 +23,53 @@ pub(super) fn cases() -> Vec<LocalCase> {
         rule_4_5_a_server_side_maximum_ends_a_watch_with_ok,
         rule_4_6_a_watcher_that_does_not_read_is_cut_off_alone,
         rule_4_6_a_watcher_that_was_cut_off_can_list_and_watch_again,
+        rule_4_6_a_watcher_that_does_not_read_keeps_no_object_alive,
+        rule_4_2_the_initial_events_are_of_one_state_however_late_they_are_read,
     ]
+}
+
+async fn rule_4_6_a_watcher_that_does_not_read_keeps_no_object_alive(mut fixture: Fixture) {
+    fixture.options = fixture.options.with_history(History::default().with_max_events(1));
+    let running = fixture.start().await;
+    let old = create(&running.gpus, &gpu("x")).await;
+    let mut events = Events::of(&running.gpus, WatchParams::default()).await;
+    let kept = std::sync::Arc::downgrade(&old);
+    let mut x = old;
+    for round in 0..4 {
+        x = replace(&running.gpus, &with_uuid(&x, &format!("round-{round}"))).await;
+    }
+    within("the old state to go", async {
+        while kept.upgrade().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let (_, error) = events.until_failure::<Gpu>().await;
+    assert_eq!(error.reason(), Reason::Expired, "{error}");
+    running.stop().await;
+}
+
+async fn rule_4_2_the_initial_events_are_of_one_state_however_late_they_are_read(fixture: Fixture) {
+    let running = fixture.start().await;
+    // More than are taken at a time.
+    let mut before = Vec::new();
+    for index in 0..200 {
+        before.push(create(&running.gpus, &gpu(&format!("x-{index:03}"))).await);
+    }
+    let mut events = Events::of(&running.gpus, WatchParams::default().initial_events()).await;
+    let changed = replace(&running.gpus, &with_uuid(&before[150], "changed")).await;
+    delete(&running.gpus, "x-160").await;
+    let new = create(&running.gpus, &gpu("new")).await;
+    for expected in &before {
+        assert_eq!(events.added::<Gpu>(&expected.metadata.name).await, *expected, "as it was when the watch began");
+    }
+    let end = events.bookmark::<Gpu>().await;
+    assert!(end.initial_events_end);
+    assert_eq!(end.resource_version, before[199].metadata.resource_version);
+    assert_eq!(events.modified::<Gpu>("x-150").await, changed);
+    events.deleted::<Gpu>("x-160").await;
+    assert_eq!(events.added::<Gpu>("new").await, new);
+    running.stop().await;
 }
 
 async fn rule_4_4_a_quiet_watch_gets_bookmarks_at_the_interval(mut fixture: Fixture) {
