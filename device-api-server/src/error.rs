@@ -37,8 +37,12 @@ pub enum ServerError {
     #[error("cannot describe the services")]
     Reflection(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The ledger closed while the server served it: somebody else closed it, or its task died.
-    #[error("the ledger closed while it was served: the log says why if it failed; start again")]
-    LedgerClosed(#[source] Option<Box<ServerError>>),
+    #[error("the ledger closed while it was served: start again")]
+    LedgerClosed {
+        /// Why, if it failed.
+        #[source]
+        source: Option<StorageError>,
+    },
     /// The server is down, but not everybody was answered.
     #[error("requests still ran when the grace period of {grace:?} was over, and were cut")]
     Cut {
@@ -74,7 +78,7 @@ impl ServerError {
             Self::Datastore(_) | Self::Registry(_) => 3,
             Self::Listen(_) => 4,
             Self::Start { .. } | Self::Reflection(_) => 5,
-            Self::LedgerClosed(_) | Self::Cut { .. } | Self::Close(_) | Self::CloseTimeout { .. } => 5,
+            Self::LedgerClosed { .. } | Self::Cut { .. } | Self::Close(_) | Self::CloseTimeout { .. } => 5,
         }
     }
 }

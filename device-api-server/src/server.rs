@@ -200,11 +200,15 @@ impl Server {
         drop(connections);
         drop(claim);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
-        let closed = close_outcome(closed);
+        let outcome = close_outcome(closed);
         if !asked {
-            return Err(ServerError::LedgerClosed(closed.err().map(Box::new)));
+            let source = match outcome {
+                Err(ServerError::Close(failure)) => Some(failure),
+                _ => None,
+            };
+            return Err(ServerError::LedgerClosed { source });
         }
-        closed?;
+        outcome?;
         if cut { Err(ServerError::Cut { grace: grace_period }) } else { Ok(()) }
     }
 

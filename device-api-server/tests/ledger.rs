@@ -93,7 +93,7 @@ async fn a_server_whose_ledger_somebody_closes_ends_with_an_error() {
     let world = World::on(memory()).await;
     world.ledger.close().await.unwrap();
     let error = world.end().await.unwrap_err();
-    assert!(matches!(error, ServerError::LedgerClosed(None)), "{error:?}");
+    assert!(matches!(error, ServerError::LedgerClosed { .. }), "{error:?}");
     assert_eq!(error.exit_code(), 5);
 }
 
@@ -125,5 +125,6 @@ async fn a_server_whose_ledger_dies_ends_with_an_error() {
     let world = World::on(Box::new(Broken(memory()))).await;
     assert!(world.create("gpu").await.is_err());
     let error = world.end().await.unwrap_err();
-    assert!(matches!(error, ServerError::LedgerClosed(Some(_))), "{error:?}");
+    assert!(matches!(error, ServerError::LedgerClosed { source: Some(_) }), "{error:?}");
+    assert_eq!(error.exit_code(), 5);
 }
