@@ -112,7 +112,7 @@ pub struct Config {
     pub request_timeout: Span,
 
     /// How large one request message may be
-    #[arg(long, env = "DEVICE_API_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "4MiB",
+    #[arg(long, env = "DEVICE_API_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "1MiB",
           value_parser = at_least(KIBIBYTE))]
     pub max_request_bytes: Size,
 

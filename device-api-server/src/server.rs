@@ -48,7 +48,7 @@ pub struct ServeOptions {
     /// How long a request may take until its answer begins, and how long a peer has to take a mebibyte
     /// of an answer, or what there is of it: 60 s.
     pub request_timeout: Duration,
-    /// How large one request message to the GPU service may be, in bytes: 4 MiB.
+    /// How large one request message to the GPU service may be, in bytes: 1 MiB, as much as an object may have.
     pub max_request_bytes: usize,
 }
 
@@ -59,7 +59,7 @@ impl Default for ServeOptions {
             max_connections: 256,
             max_concurrent_streams: 100,
             request_timeout: Duration::from_secs(60),
-            max_request_bytes: 4 << 20,
+            max_request_bytes: 1 << 20,
         }
     }
 }

@@ -111,7 +111,7 @@ async fn an_answer_of_which_its_peer_takes_nothing_is_reset_alone() {
 async fn requests_that_are_never_sent_to_their_end_are_refused_before_they_fill_the_memory() {
     let daemon = Daemon::start(&[MEMORY]);
     let clients: Vec<_> = (0..4).map(|_| daemon.client()).collect();
-    let calls = (0..400).map(|index| Box::pin(raw::half(&clients[index % 4], CREATE, 7 << 19)));
+    let calls = (0..400).map(|index| Box::pin(raw::half(&clients[index % 4], CREATE, 7 << 17)));
     let (first, _, rest) = tokio::time::timeout(PATIENCE, select_all(calls)).await.unwrap();
     let refusal = Error::from(Status::from_header_map(first.headers()).unwrap());
     assert!(matches!(refusal, Error::TooManyRequests { .. }) && refusal.is_retryable(), "{refusal:?}");

@@ -76,7 +76,7 @@ fn nasty() -> Vec<String> {
         "\\",
         "\"",
     ];
-    let long = [254, 4 << 10, 1 << 20].into_iter().flat_map(|size| ["a", "%", "é"].map(|part| part.repeat(size)));
+    let long = [254, 4 << 10, 300 << 10].into_iter().flat_map(|size| ["a", "%", "é"].map(|part| part.repeat(size)));
     texts.into_iter().map(ToOwned::to_owned).chain(long).collect()
 }
 
@@ -236,7 +236,7 @@ async fn patch_bombs_are_refused() {
         "[".repeat(60_000),
         r#"{"spec":"#.repeat(7_000),
         format!("{}1{}", r#"{"a":"#.repeat(5_000), "}".repeat(5_000)),
-        format!(r#"{{"spec":{{"uuid":"{}"}}}}"#, "u".repeat(3 << 20)),
+        format!(r#"{{"spec":{{"uuid":"{}"}}}}"#, "u".repeat(512 << 10)),
         r#"{"spec":{"uuid":1e400}}"#.to_owned(),
         r#"{"spec":{"uuid":"\ud800"}}"#.to_owned(),
         r#"{"metadata":null,"spec":null,"status":[]}"#.to_owned(),
@@ -250,6 +250,27 @@ async fn patch_bombs_are_refused() {
     }
     let get = wire::GetGpuRequest { name: "x".to_owned(), ..wire::GetGpuRequest::default() };
     assert_eq!(stub.get_gpu(get).await.unwrap().into_inner().gpu.unwrap().metadata.unwrap().generation, 1);
+    daemon.assert_well().await;
+}
+
+/// Two bytes on the wire for each part of an object cost far more once they are decoded.
+#[tokio::test]
+async fn objects_of_countless_empty_parts_are_refused() {
+    let (daemon, stub) = serve();
+    let mut conditions = gpu("conditions");
+    conditions.status =
+        Some(wire::GpuStatus { conditions: vec![wire::Condition::default(); 500_000], ..Default::default() });
+    let mut labels = gpu("labels");
+    labels.metadata.as_mut().unwrap().labels = (0..70_000).map(|n| (format!("_{n:x}"), String::new())).collect();
+    for bomb in [conditions, labels] {
+        let requests = (0..12).map(|_| {
+            let (mut stub, bomb) = (stub.clone(), bomb.clone());
+            async move { create(&mut stub, bomb).await }
+        });
+        for answer in join_all(requests).await {
+            refused(answer, INVALID_OR_TOO_LARGE, "countless parts");
+        }
+    }
     daemon.assert_well().await;
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::v1alpha1 as wire;
 use crate::error::FieldViolation;
 use crate::registry::{List, WatchEvent};
-use crate::resource::{Condition, Gpu, GpuSpec, GpuStatus, ObjectMeta, RecommendedAction};
+use crate::resource::{Condition, Gpu, GpuSpec, GpuStatus, ObjectMeta, RecommendedAction, condition};
 use crate::{Error, Result};
 
 impl From<&Gpu> for wire::Gpu {
@@ -84,6 +84,9 @@ impl TryFrom<wire::GpuStatus> for GpuStatus {
 
     fn try_from(message: wire::GpuStatus) -> Result<Self, Vec<FieldViolation>> {
         let wire::GpuStatus { conditions, recommended_action } = message;
+        if let Some(violation) = condition::check_count("conditions", conditions.len()) {
+            return Err(vec![violation]);
+        }
         let mut violations = Vec::new();
         let mut read = Vec::with_capacity(conditions.len());
         for (index, condition) in conditions.into_iter().enumerate() {

@@ -5,6 +5,8 @@ use crate::error::FieldViolation;
 use crate::resource::ObjectMeta;
 use crate::resource::key::{check_label_value, check_qualified_name};
 
+/// How many violations are listed: whoever has so many does not read on.
+const MAX_VIOLATIONS: usize = 64;
 /// How many bytes all annotations of an object may have together, as in Kubernetes.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
@@ -13,6 +15,9 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 pub(super) fn metadata(metadata: &ObjectMeta) -> Vec<FieldViolation> {
     let mut violations = Vec::new();
     for (key, value) in &metadata.labels {
+        if violations.len() >= MAX_VIOLATIONS {
+            break;
+        }
         if let Err(why) = check_qualified_name(key) {
             violations.push(FieldViolation::new("metadata.labels", format!("Invalid value: {:?}: {why}", short(key))));
         }
@@ -24,6 +29,9 @@ pub(super) fn metadata(metadata: &ObjectMeta) -> Vec<FieldViolation> {
     let mut total = 0;
     for (key, value) in &metadata.annotations {
         total += key.len() + value.len();
+        if violations.len() >= MAX_VIOLATIONS {
+            continue;
+        }
         // Kubernetes takes annotation keys without regard to case.
         if let Err(why) = check_qualified_name(&key.to_ascii_lowercase()) {
             let why = format!("Invalid value: {:?}: {why}", short(key));

@@ -13,6 +13,9 @@ use crate::error::FieldViolation;
 
 /// The longest reason, in bytes, as in Kubernetes' `metav1.Condition`.
 const MAX_REASON: usize = 1024;
+/// How many conditions a status may have: it has some ten, and each costs a hundred times the two bytes
+/// that an empty one takes on the wire.
+pub(crate) const MAX_CONDITIONS: usize = 1024;
 /// The longest message, in bytes, as in Kubernetes' `metav1.Condition`.
 const MAX_MESSAGE: usize = 32 * 1024;
 
@@ -166,9 +169,13 @@ pub fn settle_transition_times(new: &mut Vec<Condition>, old: &[Condition], now:
 }
 
 /// Checks conditions under the field path `path`: each type once and of Kubernetes' format, each
-/// status one of the three, each reason and message within Kubernetes' bounds.
+/// status one of the three, each reason and message within Kubernetes' bounds, and not more than 1,024
+/// of them.
 #[must_use]
 pub fn validate(path: &str, conditions: &[Condition]) -> Vec<FieldViolation> {
+    if let Some(violation) = check_count(path, conditions.len()) {
+        return vec![violation];
+    }
     let mut violations = Vec::new();
     let mut first: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, condition) in conditions.iter().enumerate() {
@@ -207,6 +214,12 @@ pub fn validate(path: &str, conditions: &[Condition]) -> Vec<FieldViolation> {
         }
     }
     violations
+}
+
+/// What is wrong with so many conditions, before anything is done about each.
+pub(crate) fn check_count(path: &str, count: usize) -> Option<FieldViolation> {
+    let why = || format!("Too many: {count}: must have at most {MAX_CONDITIONS} items");
+    (count > MAX_CONDITIONS).then(|| FieldViolation::new(path, why()))
 }
 
 /// `^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`, the pattern of `metav1.Condition.reason`.
@@ -258,6 +271,14 @@ mod tests {
         let mut new = vec![other, ready(ConditionStatus::True, None)];
         settle_transition_times(&mut new, &old, at(9));
         assert_eq!(new, old);
+    }
+
+    #[test]
+    fn too_many_conditions_are_one_violation() {
+        let conditions = vec![Condition::default(); MAX_CONDITIONS + 1];
+        let violations = validate("status.conditions", &conditions);
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        assert_eq!(violations[0].field, "status.conditions");
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl http_body::Body for Half {
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
         if !self.begun {
             self.begun = true;
-            let length = (4 << 20) - 1_u32;
+            let length = (1 << 20) - 1_u32;
             let head = [&[0][..], &length.to_be_bytes()].concat();
             return Poll::Ready(Some(Ok(Frame::data(head.into()))));
         }
