@@ -118,7 +118,7 @@ async fn requests_that_are_never_sent_to_their_end_are_refused_before_they_fill_
     // Most of the others are refused, too. The rest has what there is, and is kept.
     let mut rest = select_all(rest);
     let mut refused = 1;
-    while refused < 370 {
+    while refused < 300 {
         let (_, _, others) = tokio::time::timeout(PATIENCE, rest).await.unwrap();
         rest = select_all(others);
         refused += 1;
