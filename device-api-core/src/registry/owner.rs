@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::consume_budget;
+use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::books::Books;
@@ -83,12 +83,22 @@ impl Owner {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut messages = Vec::with_capacity(QUEUE);
+        let mut is_crowded = false;
         loop {
             tokio::select! {
                 count = self.queue.recv_many(&mut messages, QUEUE) => {
                     if count == 0 {
                         return None;
                     }
+                    if is_crowded {
+                        // Those who were answered just now, and write again, come into the same batch:
+                        // else the first of them would have a commit of its own, and all others wait.
+                        yield_now().await;
+                        while messages.len() < QUEUE && let Ok(message) = self.queue.try_recv() {
+                            messages.push(message);
+                        }
+                    }
+                    is_crowded = messages.len() > 1;
                     if let Some(done) = self.work(&mut messages).await {
                         return Some(done);
                     }

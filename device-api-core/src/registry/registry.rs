@@ -58,6 +58,9 @@ impl<R: Resource> Registry<R> {
     /// The same registry in another namespace; empty for all of them.
     #[must_use]
     pub fn namespaced(&self, namespace: &str) -> Self {
+        if *self.namespace == *namespace {
+            return self.clone();
+        }
         Self { namespace: namespace.into(), ..self.clone() }
     }
 
@@ -90,7 +93,7 @@ impl<R: Resource> Registry<R> {
     /// [`Error::NotFound`], [`Error::Conflict`], [`Error::Invalid`], [`Error::TooLarge`],
     /// [`Error::Unavailable`].
     pub async fn replace(&self, name: &str, params: &PostParams, object: &R) -> Result<Arc<R>> {
-        self.replace_part(Part::Main, name, params, object).await
+        self.replace_part(Part::Main, params, named(name, object)?).await
     }
 
     /// Replaces the status. The object's resource version, where set, must be the current one.
@@ -98,11 +101,16 @@ impl<R: Resource> Registry<R> {
     /// # Errors
     /// As [`Self::replace`].
     pub async fn replace_status(&self, name: &str, params: &PostParams, object: &R) -> Result<Arc<R>> {
-        self.replace_part(Part::Status, name, params, object).await
+        self.replace_part(Part::Status, params, named(name, object)?).await
     }
 
-    async fn replace_part(&self, part: Part, name: &str, params: &PostParams, object: &R) -> Result<Arc<R>> {
-        let object = placed(&self.namespace, named(name, object)?)?;
+    /// Replaces one part of the object whose name the given one bears: [`Self::replace`] and
+    /// [`Self::replace_status`] for who has the object to give away.
+    ///
+    /// # Errors
+    /// As [`Self::replace`].
+    pub async fn replace_part(&self, part: Part, params: &PostParams, object: R) -> Result<Arc<R>> {
+        let object = placed(&self.namespace, object)?;
         let write = self.writer(part, self.key(part, &object)?, params)?;
         let when = write::unless_empty(&object.metadata().resource_version);
         self.ledger.write(move |stage| write.modify(stage, &when, Identity::UnlessEmpty, |_| Ok(object))).await

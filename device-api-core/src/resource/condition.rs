@@ -2,7 +2,8 @@
 //! Conditions: aspects of an object's state, each with a type of its own.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -142,10 +143,17 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
 ///
 /// A [`Strategy`](crate::registry::Strategy) calls it when it prepares a status.
 pub fn settle_transition_times(new: &mut Vec<Condition>, old: &[Condition], now: Timestamp) {
-    let before: BTreeMap<&str, &Condition> =
-        old.iter().map(|condition| (condition.type_.as_str(), condition)).collect();
-    for condition in new.iter_mut() {
-        match before.get(condition.type_.as_str()) {
+    // Almost always each stands where it stood; only who moves them pays for the map.
+    let by_type: OnceCell<BTreeMap<&str, &Condition>> = OnceCell::new();
+    let before = |index: usize, type_: &str| match old.get(index) {
+        Some(same) if same.type_ == type_ => Some(same),
+        _ => {
+            let by_type = by_type.get_or_init(|| old.iter().map(|old| (old.type_.as_str(), old)).collect());
+            by_type.get(type_).copied()
+        }
+    };
+    for (index, condition) in new.iter_mut().enumerate() {
+        match before(index, &condition.type_) {
             Some(old) if old.status == condition.status && old.last_transition_time.is_some() => {
                 condition.last_transition_time = old.last_transition_time;
             }
@@ -158,12 +166,11 @@ pub fn settle_transition_times(new: &mut Vec<Condition>, old: &[Condition], now:
             }
         }
     }
+    let Some(by_type) = by_type.get() else { return };
     let reordered = new.len() == old.len()
-        && before.len() == old.len()
-        && new.iter().all(|condition| before.get(condition.type_.as_str()) == Some(&condition));
-    if reordered
-        && new.iter().map(|condition| &condition.type_).collect::<std::collections::BTreeSet<_>>().len() == old.len()
-    {
+        && by_type.len() == old.len()
+        && new.iter().all(|condition| by_type.get(condition.type_.as_str()) == Some(&condition));
+    if reordered && new.iter().map(|condition| &condition.type_).collect::<BTreeSet<_>>().len() == old.len() {
         *new = old.to_vec();
     }
 }

@@ -77,7 +77,7 @@ fn socket_in(folder: &Path) -> PathBuf {
 pub fn child(arguments: &[String]) {
     let folder = PathBuf::from(&arguments[0]);
     // As device-apiserver's main.
-    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
+    let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
     runtime.block_on(async {
         let journal = match arguments.get(1) {

@@ -73,11 +73,7 @@ impl GpuApi {
         let (gpu, options) = parts(request.into_inner());
         let gpu = required(gpu)?;
         let params: PostParams = options.unwrap_or_default().into();
-        let name = &gpu.metadata.name;
-        let stored = match part {
-            Part::Status => gpus.replace_status(name, &params, &gpu).await?,
-            _ => gpus.replace(name, &params, &gpu).await?,
-        };
+        let stored = gpus.replace_part(part, &params, gpu).await?;
         Ok(Response::new((&*stored).into()))
     }
 }
