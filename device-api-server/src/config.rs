@@ -61,7 +61,8 @@ pub struct Config {
     #[arg(long, env = "DEVICE_API_SOCKET_GROUP", value_name = "GROUP", value_parser = group)]
     pub socket_group: Option<Group>,
 
-    /// Where objects are kept: sqlite:///PATH survives restarts, memory:// does not
+    /// Where objects are kept: sqlite:///PATH survives restarts, memory:// does not. SQLite takes the
+    /// options ?synchronous=full|normal and &max_size_mib=N
     #[arg(long, env = "DEVICE_API_DATASTORE_ENDPOINT", value_name = "URL", hide_env_values = true,
           default_value = "sqlite:///var/lib/nvidia-device-api/state.db", value_parser = datastore::parse)]
     pub datastore_endpoint: Endpoint,

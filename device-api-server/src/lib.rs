@@ -26,6 +26,7 @@
 
 mod accept;
 mod address;
+mod claim;
 mod config;
 mod connections;
 pub mod datastore;

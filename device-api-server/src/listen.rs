@@ -4,8 +4,8 @@
 //!
 //! Clients should mount the socket's folder, not the socket: a restart makes a new inode.
 
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use tokio::net::UnixListener;
 
 use crate::address::{Group, SocketPath};
+use crate::claim::{Claim, lock};
 
 /// How to make the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,29 +126,6 @@ impl Listener {
     }
 }
 
-/// The right to a socket's path: held from before the socket is bound until after it is removed.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    path: PathBuf,
-    inode: (u64, u64),
-    lock: File,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
-        }
-        // The next owner overwrites it anyway; until then it would name a process that is gone.
-        let _ = self.lock.set_len(0);
-        // By name, not by closing: a child that another thread is just starting holds a copy of the file.
-        if let Err(error) = self.lock.unlock() {
-            tracing::warn!(path = %self.path.display(), %error, "cannot unlock the socket's path");
-        }
-    }
-}
-
 /// A folder beside the socket that only this user can enter, where a socket gets its mode and group
 /// before anyone can connect to it. (A umask would do for the mode, but belongs to the whole process.)
 #[derive(Debug)]
@@ -221,40 +199,6 @@ fn open_folder(folder: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits() as i32).open(folder)
 }
 
-/// Takes the lock that decides who owns the path, and writes down who we are.
-fn lock(path: &Path) -> Result<File, ListenError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    let lock_path = path.with_file_name(name);
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-        .open(&lock_path)
-        .map_err(failed("open the lock file", &lock_path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            let read = (&mut file).take(256).read_to_string(&mut owner);
-            let known = read.is_ok() && !owner.trim().is_empty();
-            let owner = if known { owner.trim().to_owned() } else { "a process that is just starting".to_owned() };
-            return Err(ListenError::Live { path: path.to_owned(), owner });
-        }
-        Err(TryLockError::Error(source)) => return Err(failed("lock", &lock_path)(source)),
-    }
-    let program = std::env::current_exe().ok();
-    let program = program.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    file.set_len(0)
-        .and_then(|()| file.seek(SeekFrom::Start(0)))
-        .and_then(|_| writeln!(file, "pid {} ({program})", std::process::id()))
-        .map_err(failed("write", &lock_path))?;
-    Ok(file)
-}
-
 /// Checks that there is nothing at the path but a socket that nobody serves. A server that does not
 /// know of our lock may be there.
 fn ensure_free(path: &Path) -> Result<(), ListenError> {
@@ -289,7 +233,7 @@ fn ensure_free(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> ListenError + 'a {
+pub(crate) fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> ListenError + 'a {
     move |source| ListenError::Io { action, path: path.to_owned(), source }
 }
 

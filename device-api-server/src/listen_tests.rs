@@ -140,3 +140,16 @@ async fn the_socket_belongs_to_the_group_asked_for() {
     assert!(matches!(error, ListenError::Io { action: "find the group of", .. }), "{error}");
     assert!(!other.exists());
 }
+
+#[tokio::test]
+async fn a_lock_file_that_is_another_name_of_a_file_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.sock");
+    let victim = folder.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    fs::hard_link(&victim, folder.path().join("x.sock.lock")).unwrap();
+    let options = SocketOptions::new(path.display().to_string().parse().unwrap());
+    let error = Listener::bind(&options).unwrap_err();
+    assert!(matches!(&error, ListenError::Io { source, .. } if source.to_string().contains("move it away")), "{error}");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}

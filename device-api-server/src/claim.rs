@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The right to a socket's path, which servers pass on by a lock on `<path>.lock`.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::listen::{ListenError, failed};
+
+/// The right to a socket's path: held from before the socket is bound until after it is removed.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) path: PathBuf,
+    pub(crate) inode: (u64, u64),
+    pub(crate) lock: File,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
+        }
+        // The next owner overwrites it anyway; until then it would name a process that is gone.
+        let _ = self.lock.set_len(0);
+        // By name, not by closing: a child that another thread is just starting holds a copy of the file.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(path = %self.path.display(), %error, "cannot unlock the socket's path");
+        }
+    }
+}
+
+/// Takes the lock that decides who owns the path, and writes down who we are.
+pub(crate) fn lock(path: &Path) -> Result<File, ListenError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    let lock_path = path.with_file_name(name);
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(&lock_path)
+        .map_err(failed("open the lock file", &lock_path))?;
+    ensure_ours(&file).map_err(failed("use the lock file", &lock_path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            let read = (&mut file).take(256).read_to_string(&mut owner);
+            let known = read.is_ok() && !owner.trim().is_empty();
+            let owner = if known { owner.trim().to_owned() } else { "a process that is just starting".to_owned() };
+            return Err(ListenError::Live { path: path.to_owned(), owner });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed("lock", &lock_path)(source)),
+    }
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    file.set_len(0)
+        .and_then(|()| file.seek(SeekFrom::Start(0)))
+        .and_then(|_| writeln!(file, "pid {} ({program})", std::process::id()))
+        .map_err(failed("write", &lock_path))?;
+    Ok(file)
+}
+
+/// Checks that the lock file, which is about to be overwritten, is no link to another file and nobody
+/// else's.
+fn ensure_ours(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    let user = rustix::process::geteuid().as_raw();
+    if found.is_file() && found.nlink() == 1 && found.uid() == user {
+        return Ok(());
+    }
+    let why = "it is not a file of this user alone and was left untouched: move it away";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
