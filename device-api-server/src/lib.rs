@@ -38,6 +38,7 @@ mod listen;
 mod peer;
 mod server;
 mod shutdown;
+pub mod source;
 mod streams;
 pub mod units;
 

@@ -67,7 +67,7 @@ impl From<wire::GpuSpec> for GpuSpec {
 
 impl From<&GpuStatus> for wire::GpuStatus {
     fn from(status: &GpuStatus) -> Self {
-        let GpuStatus { conditions, recommended_action } = status;
+        let GpuStatus { conditions, recommended_action, .. } = status;
         Self {
             conditions: conditions.iter().map(Into::into).collect(),
             recommended_action: recommended_action
@@ -100,7 +100,7 @@ impl TryFrom<wire::GpuStatus> for GpuStatus {
         }
         let recommended_action =
             (!recommended_action.is_empty()).then(|| RecommendedAction::from(recommended_action.as_str()));
-        Ok(Self { conditions: read, recommended_action })
+        Ok(Self { conditions: read, recommended_action, ..Self::default() })
     }
 }
 

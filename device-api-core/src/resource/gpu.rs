@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Condition, ObjectMeta, Resource, condition, object};
+use super::{Condition, GpuDevice, GpuTelemetry, ObjectMeta, Resource, XidRecord, condition, object};
 use crate::error::FieldViolation;
 use crate::registry::{Strategy, WriteContext};
 
@@ -60,6 +60,15 @@ pub struct GpuStatus {
     /// What to do about the worst standing condition; `None`: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommended_action: Option<RecommendedAction>,
+    /// What the device is and where it sits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<GpuDevice>,
+    /// What it measured last; absent where nobody samples it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<GpuTelemetry>,
+    /// The XIDs that it reported, the latest last: at most 32.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "object::null_is_default")]
+    pub xids: Vec<XidRecord>,
 }
 
 /// What to do about a GPU, as NVSentinel names it.

@@ -5,6 +5,7 @@
 //! [`Resource`]. The registry serves any of them; [`Gpu`] is the one that this crate brings along.
 
 pub mod condition;
+mod device;
 mod gpu;
 pub(crate) mod key;
 mod meta;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::condition::{Condition, ConditionStatus};
+pub use self::device::{GpuDevice, GpuTelemetry, MigDevice, XidRecord};
 pub use self::gpu::{Gpu, GpuSpec, GpuStatus, GpuStrategy, RecommendedAction};
 pub use self::key::Key;
 pub use self::meta::{DEFAULT_NAMESPACE, ListMeta, ObjectMeta};

@@ -69,7 +69,7 @@ fn gpu() -> impl Strategy<Value = Gpu> {
         |(metadata, uuid, conditions, recommended_action)| Gpu {
             metadata,
             spec: GpuSpec { uuid },
-            status: GpuStatus { conditions, recommended_action },
+            status: GpuStatus { conditions, recommended_action, ..GpuStatus::default() },
         },
     )
 }

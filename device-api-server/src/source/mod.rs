@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sources: what finds the devices of this node and keeps their objects true.
+//!
+//! A source is a client of the API like any other: it writes through
+//! [`Verbs`](device_api_core::registry::Verbs), in this process or in one of its own.
+
+pub mod nvml;
+pub mod simulated;

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The NVML source: every GPU of the node, and its health.
+
+pub mod driver;

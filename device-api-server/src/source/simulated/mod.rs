@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A driver that is played from a scenario, for demonstrations, tests, and laptops.
