@@ -6,6 +6,7 @@
 //!   trait for types of your own.
 //! - [`registry`]: the verbs (get, list, watch, create, replace, patch, delete) with resource versions,
 //!   optimistic concurrency and history.
+//! - [`lease`]: how providers say that they live.
 //! - [`storage`]: the [`Storage`](storage::Storage) trait that a backend implements, a journal of four calls.
 //! - [`patch`] and [`selector`]: JSON, merge and strategic merge patches; label and field selectors.
 //! - [`error`]: the one error, the same in process and over gRPC.
@@ -45,6 +46,7 @@
 //! `examples/` has programs for each kind of use.
 
 pub mod error;
+pub mod lease;
 pub mod patch;
 #[cfg(feature = "proto")]
 pub mod proto;
