@@ -6,6 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RecommendedAction, Timestamp, object};
+use crate::error::FieldViolation;
+
+/// How many XIDs a status may have: the last that a person may want to see.
+pub(crate) const MAX_XIDS: usize = 32;
+/// How many reasons for low clocks a telemetry may have: NVML has a bit for each, in 64.
+pub(crate) const MAX_THROTTLE_REASONS: usize = 64;
 
 /// What the device is and where it sits: facts that change with a driver, a slot or an administrator,
 /// not by themselves.
@@ -186,4 +192,10 @@ pub struct XidRecord {
     /// The boot of the node in which it occurred last, as in `/proc/sys/kernel/random/boot_id`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
+}
+
+/// What is wrong with so many items, before anything is done about each.
+pub(crate) fn check_count(path: &str, count: usize, limit: usize) -> Option<FieldViolation> {
+    let why = || format!("Too many: {count}: must have at most {limit} items");
+    (count > limit).then(|| FieldViolation::new(path, why()))
 }

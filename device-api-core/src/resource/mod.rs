@@ -5,7 +5,7 @@
 //! [`Resource`]. The registry serves any of them; [`Gpu`] is the one that this crate brings along.
 
 pub mod condition;
-mod device;
+pub(crate) mod device;
 mod gpu;
 pub(crate) mod key;
 mod meta;
