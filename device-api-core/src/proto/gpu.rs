@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::v1alpha1 as wire;
 use crate::error::FieldViolation;
 use crate::registry::{List, WatchEvent};
-use crate::resource::{Condition, Gpu, GpuSpec, GpuStatus, ObjectMeta, RecommendedAction, condition};
+use crate::resource::device::{self, MAX_THROTTLE_REASONS, MAX_XIDS};
+use crate::resource::{Gpu, GpuSpec, GpuStatus, GpuTelemetry, ObjectMeta, RecommendedAction, condition};
 use crate::{Error, Result};
 
 impl From<&Gpu> for wire::Gpu {
@@ -67,13 +68,13 @@ impl From<wire::GpuSpec> for GpuSpec {
 
 impl From<&GpuStatus> for wire::GpuStatus {
     fn from(status: &GpuStatus) -> Self {
-        let GpuStatus { conditions, recommended_action, .. } = status;
+        let GpuStatus { conditions, recommended_action, device, telemetry, xids } = status;
         Self {
             conditions: conditions.iter().map(Into::into).collect(),
-            recommended_action: recommended_action
-                .as_ref()
-                .map(|action| action.as_str().to_owned())
-                .unwrap_or_default(),
+            recommended_action: action_to_wire(recommended_action.as_ref()),
+            device: device.as_ref().map(Into::into),
+            telemetry: telemetry.as_ref().map(Into::into),
+            xids: xids.iter().map(Into::into).collect(),
         }
     }
 }
@@ -83,25 +84,58 @@ impl TryFrom<wire::GpuStatus> for GpuStatus {
     type Error = Vec<FieldViolation>;
 
     fn try_from(message: wire::GpuStatus) -> Result<Self, Vec<FieldViolation>> {
-        let wire::GpuStatus { conditions, recommended_action } = message;
-        if let Some(violation) = condition::check_count("conditions", conditions.len()) {
-            return Err(vec![violation]);
-        }
-        let mut violations = Vec::new();
-        let mut read = Vec::with_capacity(conditions.len());
-        for (index, condition) in conditions.into_iter().enumerate() {
-            match Condition::try_from(condition) {
-                Ok(condition) => read.push(condition),
-                Err(violation) => violations.push(violation.under(&format!("conditions[{index}]"))),
-            }
-        }
+        let wire::GpuStatus { conditions, recommended_action, device, telemetry, xids } = message;
+        let too_many = [
+            condition::check_count("conditions", conditions.len()),
+            device::check_count("xids", xids.len(), MAX_XIDS),
+            telemetry.as_ref().and_then(|telemetry| {
+                device::check_count("telemetry.throttleReasons", telemetry.throttle_reasons.len(), MAX_THROTTLE_REASONS)
+            }),
+        ];
+        // Before anything is done about each.
+        let mut violations: Vec<_> = too_many.into_iter().flatten().collect();
         if !violations.is_empty() {
             return Err(violations);
         }
-        let recommended_action =
-            (!recommended_action.is_empty()).then(|| RecommendedAction::from(recommended_action.as_str()));
-        Ok(Self { conditions: read, recommended_action, ..Self::default() })
+        let conditions = read("conditions", conditions, &mut violations);
+        let xids = read("xids", xids, &mut violations);
+        let telemetry = telemetry.and_then(|telemetry| match GpuTelemetry::try_from(telemetry) {
+            Ok(telemetry) => Some(telemetry),
+            Err(violation) => {
+                violations.push(violation.under("telemetry"));
+                None
+            }
+        });
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        let recommended_action = action_from_wire(&recommended_action);
+        Ok(Self { conditions, recommended_action, device: device.map(Into::into), telemetry, xids })
     }
+}
+
+/// Reads a list, and notes what is wrong with each item.
+fn read<M, T>(path: &str, messages: Vec<M>, violations: &mut Vec<FieldViolation>) -> Vec<T>
+where
+    T: TryFrom<M, Error = FieldViolation>,
+{
+    let mut read = Vec::with_capacity(messages.len());
+    for (index, message) in messages.into_iter().enumerate() {
+        match T::try_from(message) {
+            Ok(item) => read.push(item),
+            Err(violation) => violations.push(violation.under(&format!("{path}[{index}]"))),
+        }
+    }
+    read
+}
+
+/// No action is an empty text on the wire.
+pub(super) fn action_to_wire(action: Option<&RecommendedAction>) -> String {
+    action.map(|action| action.as_str().to_owned()).unwrap_or_default()
+}
+
+pub(super) fn action_from_wire(text: &str) -> Option<RecommendedAction> {
+    (!text.is_empty()).then(|| RecommendedAction::from(text))
 }
 
 impl From<&List<Gpu>> for wire::GpuList {

@@ -14,6 +14,7 @@
 //! [`WatchEvent::from_wire`]: crate::registry::WatchEvent::from_wire
 
 mod bounds;
+mod device;
 mod gpu;
 mod meta;
 mod options;

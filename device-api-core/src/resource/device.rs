@@ -3,9 +3,19 @@
 //!
 //! Whatever is not known is absent, never zero.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{RecommendedAction, Timestamp, object};
+use super::{GpuStatus, RecommendedAction, Timestamp, object};
+use crate::error::FieldViolation;
+
+/// The longest text of a status that has no limit of its own, in bytes.
+const MAX_TEXT: usize = 253;
+/// How many XIDs a status may have: the last that a person may want to see.
+pub(crate) const MAX_XIDS: usize = 32;
+/// How many reasons for low clocks a telemetry may have: NVML has a bit for each, in 64.
+pub(crate) const MAX_THROTTLE_REASONS: usize = 64;
 
 /// What the device is and where it sits: facts that change with a driver, a slot or an administrator,
 /// not by themselves.
@@ -186,4 +196,65 @@ pub struct XidRecord {
     /// The boot of the node in which it occurred last, as in `/proc/sys/kernel/random/boot_id`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
+}
+
+/// What is wrong with so many items, before anything is done about each.
+pub(crate) fn check_count(path: &str, count: usize, limit: usize) -> Option<FieldViolation> {
+    let why = || format!("Too many: {count}: must have at most {limit} items");
+    (count > limit).then(|| FieldViolation::new(path, why()))
+}
+
+/// What is wrong with a text, if it is too long. The path is written only then.
+pub(super) fn check_text(path: impl fmt::Display, text: &str) -> Option<FieldViolation> {
+    let why = || format!("must be no more than {MAX_TEXT} bytes");
+    (text.len() > MAX_TEXT).then(|| FieldViolation::new(path.to_string(), why()))
+}
+
+/// Everything that is wrong with what a status says of the device, under the path of the status.
+pub(super) fn validate(status: &GpuStatus) -> Vec<FieldViolation> {
+    let mut found = Vec::new();
+    if let Some(device) = &status.device {
+        for (field, text) in device.texts() {
+            found.extend(check_text(format_args!("status.device.{field}"), text));
+        }
+    }
+    if let Some(GpuTelemetry { throttle_reasons, .. }) = &status.telemetry {
+        let path = "status.telemetry.throttleReasons";
+        found.extend(check_count(path, throttle_reasons.len(), MAX_THROTTLE_REASONS));
+        for (index, text) in throttle_reasons.iter().take(MAX_THROTTLE_REASONS).enumerate() {
+            found.extend(check_text(format_args!("{path}[{index}]"), text));
+        }
+    }
+    found.extend(check_count("status.xids", status.xids.len(), MAX_XIDS));
+    for (index, XidRecord { recommended_action, boot_id, .. }) in status.xids.iter().take(MAX_XIDS).enumerate() {
+        let action = recommended_action.as_ref().map_or("", RecommendedAction::as_str);
+        found.extend(check_text(format_args!("status.xids[{index}].recommendedAction"), action));
+        found.extend(check_text(format_args!("status.xids[{index}].bootId"), boot_id));
+    }
+    found
+}
+
+fn text(text: &Option<String>) -> &str {
+    text.as_deref().unwrap_or_default()
+}
+
+impl GpuDevice {
+    /// Every text, by its field; an absent one is empty.
+    fn texts(&self) -> [(&'static str, &str); 12] {
+        let mig = self.mig.as_ref();
+        [
+            ("productName", text(&self.product_name)),
+            ("brand", text(&self.brand)),
+            ("architecture", text(&self.architecture)),
+            ("serial", text(&self.serial)),
+            ("boardPartNumber", text(&self.board_part_number)),
+            ("pciBusId", text(&self.pci_bus_id)),
+            ("computeCapability", text(&self.compute_capability)),
+            ("driverVersion", text(&self.driver_version)),
+            ("cudaDriverVersion", text(&self.cuda_driver_version)),
+            ("vbiosVersion", text(&self.vbios_version)),
+            ("mig.parentUuid", mig.map_or("", |mig| &mig.parent_uuid)),
+            ("mig.profile", mig.map_or("", |mig| text(&mig.profile))),
+        ]
+    }
 }

@@ -2,18 +2,15 @@
 //! The GPU resource.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Condition, GpuDevice, GpuTelemetry, ObjectMeta, Resource, XidRecord, condition, object};
+use super::device;
+use super::{
+    Condition, GpuDevice, GpuTelemetry, ObjectMeta, RecommendedAction, Resource, XidRecord, condition, object,
+};
 use crate::error::FieldViolation;
 use crate::registry::{Strategy, WriteContext};
-
-/// The longest `spec.uuid`, in bytes.
-const MAX_UUID: usize = 253;
-/// The longest `status.recommendedAction`, in bytes.
-const MAX_ACTION: usize = 253;
 
 /// One GPU of this node.
 ///
@@ -69,86 +66,6 @@ pub struct GpuStatus {
     /// The XIDs that it reported, the latest last: at most 32.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "object::null_is_default")]
     pub xids: Vec<XidRecord>,
-}
-
-/// What to do about a GPU, as NVSentinel names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RecommendedAction {
-    /// `COMPONENT_RESET`: reset the GPU.
-    ComponentReset,
-    /// `RESTART_VM`: restart the virtual machine.
-    RestartVm,
-    /// `RESTART_BM`: restart the node.
-    RestartBm,
-    /// `RUN_DCGMEUD`: run DCGM's end-user diagnostics.
-    RunDcgmEud,
-    /// `RUN_FIELDDIAG`: run NVIDIA's field diagnostics.
-    RunFieldDiag,
-    /// `REPLACE_VM`: replace the virtual machine.
-    ReplaceVm,
-    /// `CONTACT_SUPPORT`: contact NVIDIA's support.
-    ContactSupport,
-    /// `CUSTOM`: as the conditions' messages say.
-    Custom,
-    /// `UNKNOWN`: something, but nobody can say what.
-    Unknown,
-    /// Any other text.
-    Other(String),
-}
-
-impl RecommendedAction {
-    /// The action on the wire and in JSON.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::ComponentReset => "COMPONENT_RESET",
-            Self::RestartVm => "RESTART_VM",
-            Self::RestartBm => "RESTART_BM",
-            Self::RunDcgmEud => "RUN_DCGMEUD",
-            Self::RunFieldDiag => "RUN_FIELDDIAG",
-            Self::ReplaceVm => "REPLACE_VM",
-            Self::ContactSupport => "CONTACT_SUPPORT",
-            Self::Custom => "CUSTOM",
-            Self::Unknown => "UNKNOWN",
-            Self::Other(text) => text,
-        }
-    }
-}
-
-impl From<&str> for RecommendedAction {
-    fn from(text: &str) -> Self {
-        match text {
-            "COMPONENT_RESET" => Self::ComponentReset,
-            "RESTART_VM" => Self::RestartVm,
-            "RESTART_BM" => Self::RestartBm,
-            "RUN_DCGMEUD" => Self::RunDcgmEud,
-            "RUN_FIELDDIAG" => Self::RunFieldDiag,
-            "REPLACE_VM" => Self::ReplaceVm,
-            "CONTACT_SUPPORT" => Self::ContactSupport,
-            "CUSTOM" => Self::Custom,
-            "UNKNOWN" => Self::Unknown,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for RecommendedAction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for RecommendedAction {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for RecommendedAction {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Cow::<'de, str>::deserialize(deserializer)?.as_ref().into())
-    }
 }
 
 impl Resource for Gpu {
@@ -235,13 +152,10 @@ impl Strategy<Gpu> for GpuStrategy {
 
     fn validate(&self, _context: &WriteContext<'_>, gpu: &Gpu) -> Vec<FieldViolation> {
         let mut violations = condition::validate("status.conditions", &gpu.status.conditions);
-        if gpu.spec.uuid.len() > MAX_UUID {
-            violations.push(FieldViolation::new("spec.uuid", format!("must be no more than {MAX_UUID} bytes")));
-        }
-        if gpu.status.recommended_action.as_ref().is_some_and(|action| action.as_str().len() > MAX_ACTION) {
-            let why = format!("must be no more than {MAX_ACTION} bytes");
-            violations.push(FieldViolation::new("status.recommendedAction", why));
-        }
+        let mut text = |path: &str, text: &str| violations.extend(device::check_text(path, text));
+        text("spec.uuid", &gpu.spec.uuid);
+        text("status.recommendedAction", gpu.status.recommended_action.as_ref().map_or("", RecommendedAction::as_str));
+        violations.extend(device::validate(&gpu.status));
         violations
     }
 }
@@ -249,7 +163,8 @@ impl Strategy<Gpu> for GpuStrategy {
 fn prepare_status(context: &WriteContext<'_>, new: &mut GpuStatus, old: &GpuStatus) {
     condition::settle_transition_times(&mut new.conditions, &old.conditions, context.now.truncated_to_seconds());
     // Absent and empty are one on the wire, so they are one in the store.
-    if new.recommended_action.as_ref().is_some_and(|action| action.as_str().is_empty()) {
-        new.recommended_action = None;
+    let actions = new.xids.iter_mut().map(|record| &mut record.recommended_action);
+    for action in actions.chain([&mut new.recommended_action]) {
+        action.take_if(|action| action.as_str().is_empty());
     }
 }

@@ -4,8 +4,9 @@
 //! A resource type is a struct with metadata, spec and status, and an implementation of
 //! [`Resource`]. The registry serves any of them; [`Gpu`] is the one that this crate brings along.
 
+mod action;
 pub mod condition;
-mod device;
+pub(crate) mod device;
 mod gpu;
 pub(crate) mod key;
 mod meta;
@@ -18,9 +19,10 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::action::RecommendedAction;
 pub use self::condition::{Condition, ConditionStatus};
 pub use self::device::{GpuDevice, GpuTelemetry, MigDevice, XidRecord};
-pub use self::gpu::{Gpu, GpuSpec, GpuStatus, GpuStrategy, RecommendedAction};
+pub use self::gpu::{Gpu, GpuSpec, GpuStatus, GpuStrategy};
 pub use self::key::Key;
 pub use self::meta::{DEFAULT_NAMESPACE, ListMeta, ObjectMeta};
 pub use self::time::{Timestamp, TimestampError};

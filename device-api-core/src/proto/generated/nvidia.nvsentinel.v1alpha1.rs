@@ -177,6 +177,193 @@ pub struct GpuStatus {
     /// CONTACT_SUPPORT. Empty: nothing.
     #[prost(string, tag = "2")]
     pub recommended_action: ::prost::alloc::string::String,
+    /// What the device is and where it sits. Absent where no provider tells.
+    #[prost(message, optional, tag = "10")]
+    pub device: ::core::option::Option<GpuDevice>,
+    /// What it measured last. Absent where nobody samples it.
+    #[prost(message, optional, tag = "11")]
+    pub telemetry: ::core::option::Option<GpuTelemetry>,
+    /// The XIDs that it reported, the latest last: at most 32.
+    #[prost(message, repeated, tag = "12")]
+    pub xids: ::prost::alloc::vec::Vec<XidRecord>,
+}
+/// What the device is and where it sits: facts that change with a driver, a slot or an administrator, not
+/// by themselves. What is not known is absent, never zero. Texts are at most 253 bytes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GpuDevice {
+    /// NVML's index: the order of the PCI bus, which may differ after a reboot or a driver reload.
+    #[prost(uint32, optional, tag = "1")]
+    pub index: ::core::option::Option<u32>,
+    /// The N of `/dev/nvidiaN`.
+    #[prost(uint32, optional, tag = "2")]
+    pub minor_number: ::core::option::Option<u32>,
+    /// The product, such as `NVIDIA H100 80GB HBM3`.
+    #[prost(string, optional, tag = "3")]
+    pub product_name: ::core::option::Option<::prost::alloc::string::String>,
+    /// The brand, such as `Nvidia` or `GeForce`.
+    #[prost(string, optional, tag = "4")]
+    pub brand: ::core::option::Option<::prost::alloc::string::String>,
+    /// The architecture, such as `Hopper`.
+    #[prost(string, optional, tag = "5")]
+    pub architecture: ::core::option::Option<::prost::alloc::string::String>,
+    /// The serial number that is printed on the board.
+    #[prost(string, optional, tag = "6")]
+    pub serial: ::core::option::Option<::prost::alloc::string::String>,
+    /// The board's part number.
+    #[prost(string, optional, tag = "7")]
+    pub board_part_number: ::core::option::Option<::prost::alloc::string::String>,
+    /// The PCI address with a domain of eight digits, such as `00000000:3B:00.0`.
+    #[prost(string, optional, tag = "8")]
+    pub pci_bus_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// The highest PCIe generation that the device and its slot allow.
+    #[prost(uint32, optional, tag = "9")]
+    pub pcie_generation_max: ::core::option::Option<u32>,
+    /// The greatest number of PCIe lanes that the device and its slot allow.
+    #[prost(uint32, optional, tag = "10")]
+    pub pcie_width_max: ::core::option::Option<u32>,
+    /// The NUMA node that is nearest.
+    #[prost(uint32, optional, tag = "11")]
+    pub numa_node: ::core::option::Option<u32>,
+    /// The memory, in bytes.
+    #[prost(uint64, optional, tag = "12")]
+    pub memory_bytes: ::core::option::Option<u64>,
+    /// CUDA's compute capability, such as `9.0`.
+    #[prost(string, optional, tag = "13")]
+    pub compute_capability: ::core::option::Option<::prost::alloc::string::String>,
+    /// Whether the device is in MIG mode.
+    #[prost(bool, optional, tag = "14")]
+    pub mig_enabled: ::core::option::Option<bool>,
+    /// Whether it will be after the next reset.
+    #[prost(bool, optional, tag = "15")]
+    pub mig_pending: ::core::option::Option<bool>,
+    /// The driver's version, such as `580.95.05`.
+    #[prost(string, optional, tag = "16")]
+    pub driver_version: ::core::option::Option<::prost::alloc::string::String>,
+    /// The newest CUDA that the driver supports, such as `13.0`.
+    #[prost(string, optional, tag = "17")]
+    pub cuda_driver_version: ::core::option::Option<::prost::alloc::string::String>,
+    /// The version of the video BIOS.
+    #[prost(string, optional, tag = "18")]
+    pub vbios_version: ::core::option::Option<::prost::alloc::string::String>,
+    /// What part of which GPU this is. Absent for a whole one.
+    #[prost(message, optional, tag = "19")]
+    pub mig: ::core::option::Option<MigDevice>,
+}
+/// What part of a GPU a MIG device is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MigDevice {
+    /// The UUID of the GPU that it is a part of, as NVML gives it: at most 253 bytes.
+    #[prost(string, tag = "1")]
+    pub parent_uuid: ::prost::alloc::string::String,
+    /// The GPU instance's id on that GPU.
+    #[prost(uint32, optional, tag = "2")]
+    pub gpu_instance_id: ::core::option::Option<u32>,
+    /// The compute instance's id in that GPU instance.
+    #[prost(uint32, optional, tag = "3")]
+    pub compute_instance_id: ::core::option::Option<u32>,
+    /// The profile, such as `1g.10gb`: at most 253 bytes.
+    #[prost(string, optional, tag = "4")]
+    pub profile: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// What the device measured at one moment. What is not known is absent, never zero.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GpuTelemetry {
+    /// When.
+    #[prost(message, optional, tag = "1")]
+    pub sampled_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The GPU's temperature, in degrees Celsius.
+    #[prost(uint32, optional, tag = "2")]
+    pub temperature_celsius: ::core::option::Option<u32>,
+    /// The power that is drawn, in milliwatts.
+    #[prost(uint32, optional, tag = "3")]
+    pub power_milliwatts: ::core::option::Option<u32>,
+    /// The power that may be drawn, in milliwatts.
+    #[prost(uint32, optional, tag = "4")]
+    pub power_limit_milliwatts: ::core::option::Option<u32>,
+    /// The clock of the streaming multiprocessors, in MHz.
+    #[prost(uint32, optional, tag = "5")]
+    pub sm_clock_mhz: ::core::option::Option<u32>,
+    /// The memory's clock, in MHz.
+    #[prost(uint32, optional, tag = "6")]
+    pub memory_clock_mhz: ::core::option::Option<u32>,
+    /// How much of the time some kernel ran, in percent.
+    #[prost(uint32, optional, tag = "7")]
+    pub utilization_percent: ::core::option::Option<u32>,
+    /// The memory in use, in bytes.
+    #[prost(uint64, optional, tag = "8")]
+    pub memory_used_bytes: ::core::option::Option<u64>,
+    /// The PCIe generation that is in use now. An idle device lowers it.
+    #[prost(uint32, optional, tag = "9")]
+    pub pcie_generation: ::core::option::Option<u32>,
+    /// The number of PCIe lanes in use now.
+    #[prost(uint32, optional, tag = "10")]
+    pub pcie_width: ::core::option::Option<u32>,
+    /// ECC errors since the driver was loaded that were corrected.
+    #[prost(uint64, optional, tag = "11")]
+    pub ecc_corrected_volatile: ::core::option::Option<u64>,
+    /// ECC errors since the driver was loaded that were not.
+    #[prost(uint64, optional, tag = "12")]
+    pub ecc_uncorrected_volatile: ::core::option::Option<u64>,
+    /// ECC errors in the device's life that were corrected.
+    #[prost(uint64, optional, tag = "13")]
+    pub ecc_corrected_aggregate: ::core::option::Option<u64>,
+    /// ECC errors in the device's life that were not.
+    #[prost(uint64, optional, tag = "14")]
+    pub ecc_uncorrected_aggregate: ::core::option::Option<u64>,
+    /// Memory rows that were remapped after correctable errors.
+    #[prost(uint32, optional, tag = "15")]
+    pub remapped_rows_correctable: ::core::option::Option<u32>,
+    /// Memory rows that were remapped after uncorrectable errors.
+    #[prost(uint32, optional, tag = "16")]
+    pub remapped_rows_uncorrectable: ::core::option::Option<u32>,
+    /// Whether a row waits for a reset to be remapped.
+    #[prost(bool, optional, tag = "17")]
+    pub remapping_pending: ::core::option::Option<bool>,
+    /// Whether a row could not be remapped.
+    #[prost(bool, optional, tag = "18")]
+    pub remapping_failed: ::core::option::Option<bool>,
+    /// Memory pages that were retired, on devices that do not remap rows.
+    #[prost(uint32, optional, tag = "19")]
+    pub retired_pages: ::core::option::Option<u32>,
+    /// Why the clocks are held down, as NVML names it, such as `SwPowerCap`; sorted. At most 64, each of at
+    /// most 253 bytes.
+    #[prost(string, repeated, tag = "20")]
+    pub throttle_reasons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many processes use the device.
+    #[prost(uint32, optional, tag = "21")]
+    pub processes: ::core::option::Option<u32>,
+}
+/// All occurrences of one XID on one GPU, or on one instance of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct XidRecord {
+    /// The number, as in NVIDIA's XID catalogue.
+    #[prost(uint32, tag = "1")]
+    pub xid: u32,
+    /// How often it occurred.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// When it occurred first. Absent where unknown.
+    #[prost(message, optional, tag = "3")]
+    pub first_seen: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it occurred last. Absent where unknown.
+    #[prost(message, optional, tag = "4")]
+    pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
+    /// The GPU instance that it was about. Absent when it was about the whole GPU.
+    #[prost(uint32, optional, tag = "5")]
+    pub gpu_instance_id: ::core::option::Option<u32>,
+    /// The compute instance that it was about.
+    #[prost(uint32, optional, tag = "6")]
+    pub compute_instance_id: ::core::option::Option<u32>,
+    /// What to do about it, as in GpuStatus: at most 253 bytes. Empty: nothing.
+    #[prost(string, tag = "7")]
+    pub recommended_action: ::prost::alloc::string::String,
+    /// Whether it still needs that action.
+    #[prost(bool, tag = "8")]
+    pub standing: bool,
+    /// The boot of the node in which it occurred last, as in `/proc/sys/kernel/random/boot_id`: at most 253
+    /// bytes. Empty where unknown.
+    #[prost(string, tag = "9")]
+    pub boot_id: ::prost::alloc::string::String,
 }
 /// One aspect of an object's state, as metav1.Condition.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

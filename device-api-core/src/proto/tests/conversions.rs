@@ -10,6 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
 
+use super::device::{device, telemetry, xid};
 use crate::Error;
 use crate::proto::required;
 use crate::proto::v1alpha1 as wire;
@@ -24,7 +25,7 @@ fn sent<M: Message + Default>(message: &M) -> M {
     M::decode(message.encode_to_vec().as_slice()).unwrap()
 }
 
-fn timestamp() -> impl Strategy<Value = Timestamp> {
+pub(super) fn timestamp() -> impl Strategy<Value = Timestamp> {
     // From the second second on: the first is how Go writes "not set".
     (-62_135_596_799_i64..=253_402_300_799, 0..1_000_000_000_i32)
         .prop_map(|(seconds, nanos)| Timestamp::from_unix(seconds, nanos).unwrap())
@@ -63,13 +64,17 @@ fn condition() -> impl Strategy<Value = Condition> {
         })
 }
 
+pub(super) fn action() -> impl Strategy<Value = RecommendedAction> {
+    prop_oneof![Just("RESTART_BM".to_owned()), ".+"].prop_map(|text| RecommendedAction::from(&*text))
+}
+
 fn gpu() -> impl Strategy<Value = Gpu> {
-    let action = prop_oneof![Just("RESTART_BM".to_owned()), ".+"].prop_map(|text| RecommendedAction::from(&*text));
-    (metadata(), any::<String>(), vec(condition(), 0..4), option::of(action)).prop_map(
-        |(metadata, uuid, conditions, recommended_action)| Gpu {
+    let device = (option::of(device()), option::of(telemetry()), vec(xid(), 0..4));
+    (metadata(), any::<String>(), vec(condition(), 0..4), option::of(action()), device).prop_map(
+        |(metadata, uuid, conditions, recommended_action, (device, telemetry, xids))| Gpu {
             metadata,
             spec: GpuSpec { uuid },
-            status: GpuStatus { conditions, recommended_action, ..GpuStatus::default() },
+            status: GpuStatus { conditions, recommended_action, device, telemetry, xids },
         },
     )
 }
@@ -197,7 +202,12 @@ fn every_time_out_of_range_is_named_with_its_path() {
         spec: None,
         status: Some(wire::GpuStatus {
             conditions: vec![condition(bad(0, -1)), condition(None), condition(bad(0, 1_000_000_000))],
-            recommended_action: String::new(),
+            telemetry: Some(wire::GpuTelemetry { sampled_at: bad(0, -1), ..Default::default() }),
+            xids: vec![
+                wire::XidRecord { first_seen: bad(i64::MIN, 0), ..Default::default() },
+                wire::XidRecord { last_seen: bad(0, -1), ..Default::default() },
+            ],
+            ..Default::default()
         }),
     };
     let error = Gpu::try_from(gpu).unwrap_err();
@@ -207,6 +217,9 @@ fn every_time_out_of_range_is_named_with_its_path() {
         "metadata.creationTimestamp",
         "status.conditions[0].lastTransitionTime",
         "status.conditions[2].lastTransitionTime",
+        "status.xids[0].firstSeen",
+        "status.xids[1].lastSeen",
+        "status.telemetry.sampledAt",
     ];
     assert_eq!(fields, expected);
 }

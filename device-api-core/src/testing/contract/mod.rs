@@ -10,6 +10,7 @@
 mod conditions;
 mod create;
 mod delete;
+mod devices;
 mod dry_run;
 mod errors;
 mod initial_events;
@@ -92,6 +93,7 @@ pub fn cases<W: World>() -> Vec<ContractCase<W>> {
         versions::cases(),
         update::cases(),
         conditions::cases(),
+        devices::cases(),
         delete::cases(),
         patches::cases(),
         status_patches::cases(),
