@@ -8,6 +8,7 @@
 //!   optimistic concurrency and history.
 //! - [`storage`]: the [`Storage`](storage::Storage) trait that a backend implements, a journal of four calls.
 //! - [`patch`] and [`selector`]: JSON, merge and strategic merge patches; label and field selectors.
+//! - [`health`]: whether a device is healthy, from the conditions of all its providers.
 //! - [`error`]: the one error, the same in process and over gRPC.
 //!
 //! ```
@@ -45,6 +46,7 @@
 //! `examples/` has programs for each kind of use.
 
 pub mod error;
+pub mod health;
 pub mod patch;
 #[cfg(feature = "proto")]
 pub mod proto;
