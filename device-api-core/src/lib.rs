@@ -9,6 +9,7 @@
 //! - [`lease`]: how providers say that they live.
 //! - [`storage`]: the [`Storage`](storage::Storage) trait that a backend implements, a journal of four calls.
 //! - [`patch`] and [`selector`]: JSON, merge and strategic merge patches; label and field selectors.
+//! - [`health`]: whether a device is healthy, from the conditions of all its providers.
 //! - [`error`]: the one error, the same in process and over gRPC.
 //!
 //! ```
@@ -47,6 +48,7 @@
 
 pub mod error;
 pub mod lease;
+pub mod health;
 pub mod patch;
 #[cfg(feature = "proto")]
 pub mod proto;
