@@ -182,7 +182,7 @@ impl Ledger {
         }
     }
 
-    pub(super) fn options(&self) -> &LedgerOptions {
+    pub(crate) fn options(&self) -> &LedgerOptions {
         &self.shared.options
     }
 
