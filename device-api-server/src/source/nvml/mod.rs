@@ -2,3 +2,4 @@
 //! The NVML source: every GPU of the node, and its health.
 
 pub mod driver;
+pub mod real;
