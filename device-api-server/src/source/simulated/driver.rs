@@ -74,6 +74,10 @@ async fn hang(end: Option<Instant>) {
 
 #[async_trait::async_trait]
 impl Driver for Simulated {
+    fn boot_id(&self) -> Option<String> {
+        self.play.lock().unwrap_or_else(PoisonError::into_inner).node.system().boot_id.clone()
+    }
+
     async fn init(&self) -> Result<System, DriverError> {
         // Not `now`: the steps at time zero come before the answer.
         self.play.lock().unwrap_or_else(PoisonError::into_inner).start(Instant::now());

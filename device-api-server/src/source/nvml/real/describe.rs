@@ -16,15 +16,18 @@ use crate::source::nvml::driver::{Description, DriverError, Found, Identity, Sys
 /// The kernel's name for this boot: random(4).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-pub(super) fn system(nvml: &Nvml) -> Result<System, DriverError> {
+pub(super) fn boot_id() -> Option<String> {
     let boot_id = fs::read_to_string(BOOT_ID).map(|text| text.trim().to_owned());
-    let boot_id = boot_id.inspect_err(|error| tracing::warn!(%error, "{BOOT_ID} cannot be read")).ok();
+    boot_id.inspect_err(|error| tracing::warn!(%error, "{BOOT_ID} cannot be read")).ok()
+}
+
+pub(super) fn system(nvml: &Nvml) -> Result<System, DriverError> {
     let cuda = fact("nvmlSystemGetCudaDriverVersion_v2", nvml.sys_cuda_driver_version())?;
     Ok(System {
         driver_version: fact("nvmlSystemGetDriverVersion", nvml.sys_driver_version())?,
         cuda_driver_version: cuda
             .map(|version| format!("{}.{}", cuda_driver_version_major(version), cuda_driver_version_minor(version))),
-        boot_id,
+        boot_id: boot_id(),
     })
 }
 

@@ -145,6 +145,10 @@ impl Nvml {
 
 #[async_trait::async_trait]
 impl Driver for Nvml {
+    fn boot_id(&self) -> Option<String> {
+        describe::boot_id()
+    }
+
     async fn init(&self) -> Result<System, DriverError> {
         if let Err(error) = self.forget_events().await {
             tracing::warn!(%error, "the events of the last session of NVML are not given back");
