@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Main modules: [`Config`] (the flags), [`datastore`] (from URL to store), [`Listener`] (the socket),
-//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry).
+//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry), [`LeaseApi`]
+//! (that of leases).
 
 mod accept;
 mod address;
@@ -45,7 +46,7 @@ pub mod units;
 pub use self::address::{AddressError, Group, SocketPath};
 pub use self::config::{Config, LogFormat};
 pub use self::error::{ServerError, one_line};
-pub use self::grpc::GpuApi;
+pub use self::grpc::{GpuApi, LeaseApi};
 pub use self::listen::{ListenError, Listener, SocketOptions};
 pub use self::peer::Peer;
 pub use self::server::{ServeOptions, Server};

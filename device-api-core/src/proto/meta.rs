@@ -93,7 +93,7 @@ impl TryFrom<wire::Condition> for Condition {
     }
 }
 
-fn time_to_wire(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn time_to_wire(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.unix_seconds(), nanos: time.subsec_nanos() }
 }
 
@@ -101,7 +101,10 @@ fn time_to_wire(time: Timestamp) -> prost_types::Timestamp {
 /// that is not set (the zero value of its `time.Time`).
 const GO_ZERO_TIME: prost_types::Timestamp = prost_types::Timestamp { seconds: -62_135_596_800, nanos: 0 };
 
-fn time_from_wire(field: &str, message: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, FieldViolation> {
+pub(super) fn time_from_wire(
+    field: &str,
+    message: Option<prost_types::Timestamp>,
+) -> Result<Option<Timestamp>, FieldViolation> {
     match message {
         None | Some(GO_ZERO_TIME) => Ok(None),
         Some(prost_types::Timestamp { seconds, nanos }) => Timestamp::from_unix(seconds, nanos)

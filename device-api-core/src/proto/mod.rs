@@ -15,6 +15,7 @@
 
 mod bounds;
 mod gpu;
+mod lease;
 mod meta;
 mod options;
 pub mod status;
