@@ -26,6 +26,7 @@
 //!   [`Client::try_default`] as existing clients find it, and made anew when it is lost.
 //! - [`Api`]: the verbs, for any [`WireResource`]. Code that is to run in the server's process too takes
 //!   [`Verbs`](device_api_core::registry::Verbs) instead, which `Api` implements.
+//! - [`LeaseApi`]: leases, by which a provider says that it lives.
 //! - [`Client::from_service`]: the same `Api` on a server with no socket in between, for tests and embedders.
 //! - Errors are [`device_api_core::Error`], equal to those that the registry returned;
 //!   [`ConnectError`] is only for making a client.
@@ -34,6 +35,7 @@ mod api;
 mod connect;
 mod error;
 mod gpu;
+mod lease;
 mod target;
 mod transport;
 mod wire;
@@ -43,6 +45,7 @@ pub use device_api_core as core;
 pub use self::api::Api;
 pub use self::connect::{Client, ConnectOptions};
 pub use self::error::ConnectError;
+pub use self::lease::LeaseApi;
 pub use self::target::{DEFAULT_TARGET, TARGET_VARIABLES, Target};
 pub use self::transport::Transport;
 pub use self::wire::{ApiWatch, WireResource};

@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Main modules: [`Config`] (the flags), [`datastore`] (from URL to store), [`Listener`] (the socket),
-//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry).
+//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry), [`LeaseApi`]
+//! (that of leases).
 
 mod accept;
 mod address;
@@ -48,7 +49,7 @@ pub use self::address::{AddressError, Group, SocketPath};
 pub use self::cli::{Action, Cli, LogFlags, LogFormat, ProviderConfig};
 pub use self::config::Config;
 pub use self::error::{ServerError, one_line};
-pub use self::grpc::GpuApi;
+pub use self::grpc::{GpuApi, LeaseApi};
 pub use self::listen::{ListenError, Listener, SocketOptions};
 pub use self::peer::Peer;
 pub use self::provider::provide;

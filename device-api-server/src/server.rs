@@ -3,13 +3,16 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 
+use device_api_core::lease::Leases;
 use device_api_core::proto::FILE_DESCRIPTOR_SET;
 use device_api_core::registry::{Ledger, Registry};
-use device_api_core::resource::{Gpu, GpuStrategy};
+use device_api_core::resource::{Gpu, GpuStrategy, Resource};
 use device_api_core::storage::StorageError;
 use prost::bytes::Bytes;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -21,16 +24,18 @@ use crate::accept::Incoming;
 use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::error::ServerError;
-use crate::grpc::GpuApi;
 use crate::grpc::budget::Budget;
 use crate::grpc::guard::Guard;
 use crate::grpc::in_flight::InFlight;
+use crate::grpc::{GpuApi, LeaseApi};
 use crate::health::Health;
 use crate::listen::Listener;
 use crate::shutdown::notify;
 
 /// The largest message to health and reflection, in bytes: they are asked for names.
 const MAX_QUESTION: usize = 16 << 10;
+/// The largest message to the lease service, in bytes: a lease of 64 types with the longest names, and some.
+const MAX_LEASE: usize = 32 << 10;
 /// How long the datastore may take to close once nothing runs any more.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -74,6 +79,7 @@ pub struct Server {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
+    keepers: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl fmt::Debug for Server {
@@ -97,6 +103,7 @@ impl Server {
             routes: RoutesBuilder::default(),
             names: Vec::new(),
             descriptors: Vec::new(),
+            keepers: Vec::new(),
         }
     }
 
@@ -107,14 +114,15 @@ impl Server {
         self
     }
 
-    /// Serves GPUs.
+    /// Serves GPUs and the leases of their providers, and keeps the GPUs' conditions true to those.
     ///
     /// # Errors
-    /// When the stored GPUs cannot be read, or the ledger's GPUs have a registry already: then use
-    /// [`Self::with_gpu_registry`].
+    /// When what is stored of either cannot be read, or the ledger's GPUs have a registry or its leases were opened
+    /// already: then use [`Self::with_gpu_registry`], [`Self::with_leases`] and [`Self::with_keeper`].
     pub async fn with_gpus(self) -> Result<Self, ServerError> {
         let gpus = self.ledger.registry(GpuStrategy).await.map_err(ServerError::Registry)?;
-        Ok(self.with_gpu_registry(gpus))
+        let leases = Leases::open(&self.ledger).await.map_err(ServerError::Registry)?;
+        Ok(self.with_gpu_registry(gpus.clone()).with_keeper(&leases, gpus).with_leases(leases))
     }
 
     /// Serves the GPUs of this registry.
@@ -123,6 +131,23 @@ impl Server {
         let limit = self.options.max_request_bytes;
         let service = GpuApi::new(gpus).into_service().max_decoding_message_size(limit);
         self.add_service(service, FILE_DESCRIPTOR_SET)
+    }
+
+    /// Serves these leases.
+    #[must_use]
+    pub fn with_leases(self, leases: Leases) -> Self {
+        let limit = self.options.max_request_bytes.min(MAX_LEASE);
+        let service = LeaseApi::new(leases).into_service().max_decoding_message_size(limit);
+        self.add_service(service, FILE_DESCRIPTOR_SET)
+    }
+
+    /// Sets the conditions of these objects to Unknown when the lease of their provider has expired, for as long as the
+    /// server runs: [`Leases::keep`].
+    #[must_use]
+    pub fn with_keeper<R: Resource>(mut self, leases: &Leases, objects: Registry<R>) -> Self {
+        let leases = leases.clone();
+        self.keepers.push(Box::pin(async move { leases.keep(objects).await }));
+        self
     }
 
     /// Serves another service, whose file descriptor set reflection shows.
@@ -180,6 +205,10 @@ impl Server {
         let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());
         let serving = connections.serve(Incoming::new(listener, self.draining.clone()));
         let mut serving = Box::pin(serving);
+        let mut keepers = JoinSet::new();
+        for keeper in std::mem::take(&mut self.keepers) {
+            keepers.spawn(keeper);
+        }
         notify("READY=1");
         let asked = tokio::select! {
             () = shutdown => true,
@@ -197,6 +226,7 @@ impl Server {
         let in_time = tokio::time::timeout(grace_period, &mut serving).await.is_ok();
         let cut = !in_time && in_flight.any_unanswered();
         drop(serving);
+        drop(keepers);
         drop(connections);
         drop(claim);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
