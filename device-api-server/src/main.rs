@@ -58,10 +58,11 @@ async fn serve(config: Config, mut signals: Signals) -> Result<(), ServerError> 
     let source = config.source.source().map_err(ServerError::config)?;
     let storage = datastore::open(&config.datastore_endpoint).await.map_err(ServerError::of_datastore)?;
     let ledger = Ledger::open(storage, config.ledger_options()).await.map_err(ServerError::of_datastore)?;
-    let mut server = Server::new(ledger).with_options(config.serve_options()).with_gpus().await?;
-    if let Some((driver, options)) = source {
-        server = server.with_nvml_source(driver, options);
-    }
+    let server = Server::new(ledger).with_options(config.serve_options());
+    let server = match source {
+        Some((driver, options)) => server.with_gpus_of(driver, options).await?,
+        None => server.with_gpus().await?,
+    };
     let listener = Listener::bind(&config.socket_options()).map_err(ServerError::Listen)?;
     tracing::info!(
         socket = %config.bind_address,

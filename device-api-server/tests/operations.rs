@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use clap::CommandFactory as _;
-use device_api_server::Config;
+use device_api_server::Cli;
 
 const DOCUMENT: &str = include_str!("../../docs/operations.md");
 
@@ -17,7 +17,7 @@ fn rows(start: &str) -> Vec<Vec<&'static str>> {
 
 #[test]
 fn every_flag_and_its_default_is_in_the_document_and_no_other() {
-    let command = Config::command();
+    let command = Cli::command();
     let flags = command.get_arguments().map(|flag| {
         let defaults: Vec<_> = flag.get_default_values().iter().map(|value| value.to_str().unwrap()).collect();
         let default = match defaults.as_slice() {
@@ -34,7 +34,7 @@ fn every_flag_and_its_default_is_in_the_document_and_no_other() {
 
 #[test]
 fn every_exit_code_is_in_the_document_and_no_other() {
-    let help = Config::command().get_after_help().unwrap().to_string();
+    let help = Cli::command().get_after_help().unwrap().to_string();
     let codes = help.lines().filter_map(|line| line.strip_prefix("  ")?.split_once("  "));
     let codes: BTreeSet<_> = codes.filter_map(|(code, _)| code.parse::<u8>().ok()).collect();
     let documented = (0..=9).flat_map(|digit| rows(&digit.to_string()));

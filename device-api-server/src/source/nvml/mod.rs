@@ -39,11 +39,14 @@ use super::merge::Ownership;
 use super::observation::{Observation, Stored};
 use super::reconcile::Reconciler;
 
-/// What this source owns.
-pub(crate) const OWNERSHIP: Ownership = Ownership { source: "nvml", condition_types: &chart::CONDITION_TYPES };
+/// The name of this source: of its lease, and of whom the audit trail names.
+pub const NAME: &str = "nvml";
 
-/// How long giving the lease back may take.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
+/// What this source owns.
+pub(crate) const OWNERSHIP: Ownership = Ownership { source: NAME, condition_types: &chart::CONDITION_TYPES };
+
+/// How long giving back the driver and the lease may take.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Finds the GPUs of a driver and keeps their objects true until it is stopped, in this process or, over a
 /// client's handles, in another.
@@ -61,21 +64,24 @@ pub async fn run(
     let (held, may_write) = watch::channel(false);
     let (id, last_id) = watch::channel(None);
     let reconciler = Reconciler::new(gpus, OWNERSHIP, options.resync);
-    let holding = hold(leases.clone(), OWNERSHIP, options.lease, held, id);
-    let writing = reconciler.run(observed, stored, may_write);
-    let watching = run::run(driver, options, seen, observations, stop.clone());
-    // The watching ends by itself, and gives the driver back before it does.
-    tokio::select! {
-        () = watching => {}
-        () = async { tokio::join!(holding, writing); } => {}
-    }
+    let work = async {
+        let holding = hold(leases.clone(), OWNERSHIP, options.lease, held, id);
+        let writing = reconciler.run(observed, stored, may_write);
+        let watching = run::follow(&driver, &options, seen, observations);
+        tokio::join!(holding, writing, watching);
+    };
+    stop.run_until_cancelled(work).await;
+
     let held = last_id.borrow().clone();
-    if let Some(id) = held {
-        match timeout(RELEASE_PATIENCE, leases.release(OWNERSHIP.source, Some(&id))).await {
+    let release = async {
+        let Some(id) = held else { return };
+        match timeout(LAST_PATIENCE, leases.release(NAME, Some(&id))).await {
             Ok(Ok(())) => {}
             // It runs out.
             Ok(Err(error)) => tracing::debug!(%error, "cannot give the lease back"),
             Err(_) => tracing::debug!("the lease was not given back in time"),
         }
-    }
+    };
+    // A driver that hangs is left behind: it holds nothing of ours.
+    let (_, ()) = tokio::join!(timeout(LAST_PATIENCE, driver.shutdown()), release);
 }

@@ -3,11 +3,9 @@
 //! knows as [`Observation`]s and never sees who stores them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, DriverError};
 use super::gpus::Gpus;
@@ -16,28 +14,13 @@ use super::session::{Session, is_of_one_gpu};
 use crate::source::observation::{Observation, Stored};
 use crate::source::pause::Backoff;
 
-/// How long the driver may take to shut down.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
-
-/// The loop. It declares through `out` what it knows of the driver and of what `stored` shows, until it is
-/// stopped or nobody shows anything any more; then it gives the driver back.
-pub(super) async fn run(
-    driver: Arc<dyn Driver>,
-    options: SourceOptions,
-    mut stored: watch::Receiver<Stored>,
-    out: watch::Sender<Observation>,
-    stop: CancellationToken,
-) {
-    stop.run_until_cancelled(follow(&driver, &options, &mut stored, &out)).await;
-    // One that hangs is left behind: it holds nothing of ours.
-    let _ = timeout(SHUTDOWN_PATIENCE, driver.shutdown()).await;
-}
-
-async fn follow(
+/// The loop. It declares through `out` what it knows of the driver and of what `stored` shows, until nobody shows
+/// anything any more.
+pub(super) async fn follow(
     driver: &Arc<dyn Driver>,
     options: &SourceOptions,
-    stored: &mut watch::Receiver<Stored>,
-    out: &watch::Sender<Observation>,
+    mut stored: watch::Receiver<Stored>,
+    out: watch::Sender<Observation>,
 ) {
     // What the store holds comes first: what stood before must not be declared healthy.
     if stored.wait_for(|stored| stored.number > 0).await.is_err() {
@@ -59,8 +42,8 @@ async fn follow(
                     gpus.driver_reloaded(now());
                 }
                 let since = Instant::now();
-                let session = Session::new(Arc::clone(driver), options, &mut gpus, out);
-                let Some(why) = session.follow(stored).await else { return };
+                let session = Session::new(Arc::clone(driver), options, &mut gpus, &out);
+                let Some(why) = session.follow(&mut stored).await else { return };
                 if since.elapsed() > options.retry.1 {
                     backoff.reset();
                 }
