@@ -257,12 +257,16 @@ async fn patch_bombs_are_refused() {
 #[tokio::test]
 async fn objects_of_countless_empty_parts_are_refused() {
     let (daemon, stub) = serve();
-    let mut conditions = gpu("conditions");
-    conditions.status =
-        Some(wire::GpuStatus { conditions: vec![wire::Condition::default(); 500_000], ..Default::default() });
+    let telemetry = wire::GpuTelemetry { throttle_reasons: vec![String::new(); 300_000], ..Default::default() };
+    let statuses = [
+        wire::GpuStatus { conditions: vec![wire::Condition::default(); 500_000], ..Default::default() },
+        wire::GpuStatus { xids: vec![wire::XidRecord::default(); 500_000], ..Default::default() },
+        wire::GpuStatus { telemetry: Some(telemetry), ..Default::default() },
+    ];
+    let statuses = statuses.map(|status| wire::Gpu { status: Some(status), ..gpu("status") });
     let mut labels = gpu("labels");
     labels.metadata.as_mut().unwrap().labels = (0..70_000).map(|n| (format!("_{n:x}"), String::new())).collect();
-    for bomb in [conditions, labels] {
+    for bomb in statuses.into_iter().chain([labels]) {
         let requests = (0..12).map(|_| {
             let (mut stub, bomb) = (stub.clone(), bomb.clone());
             async move { create(&mut stub, bomb).await }
