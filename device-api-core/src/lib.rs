@@ -47,8 +47,8 @@
 //! `examples/` has programs for each kind of use.
 
 pub mod error;
-pub mod lease;
 pub mod health;
+pub mod lease;
 pub mod patch;
 #[cfg(feature = "proto")]
 pub mod proto;

@@ -66,7 +66,8 @@ impl Ownership {
         }
         let foreign = status.recommended_action.take().filter(|action| Some(action) != last);
         let foreign = foreign.filter(|_| status.conditions.iter().any(|found| !is_ours(found) && is_bad(found)));
-        status.recommended_action = RecommendedAction::gravest(foreign.into_iter().chain(observed.recommended_action.clone()));
+        status.recommended_action =
+            RecommendedAction::gravest(foreign.into_iter().chain(observed.recommended_action.clone()));
         status.device = Some(observed.device.clone());
         status.xids.clone_from(&observed.xids);
         if observed.telemetry.is_some() {

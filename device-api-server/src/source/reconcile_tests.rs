@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a source declares becomes what the API holds, and nothing else of it is touched.
 
-use device_api_core::registry::{Ledger, LedgerOptions, PatchParams, Registry, WatchEvent, WatchParams, WatchStream as _};
 use device_api_core::patch::Patch;
+use device_api_core::registry::{
+    Ledger, LedgerOptions, PatchParams, Registry, WatchEvent, WatchParams, WatchStream as _,
+};
 use device_api_core::resource::{Condition, ConditionStatus, GpuStrategy, ObjectMeta, condition};
 use device_api_store_memory::Memory;
 use serde_json::json;
@@ -104,7 +106,8 @@ async fn what_others_wrote_survives() {
     let bench = Bench::start().await;
     bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
     bench.until("gpu-a", |_| true).await;
-    let (params, theirs) = (PatchParams::default(), json!([{"type": "GpuThermalWatch", "status": "True", "reason": "Hot"}]));
+    let (params, theirs) =
+        (PatchParams::default(), json!([{"type": "GpuThermalWatch", "status": "True", "reason": "Hot"}]));
     let main = json!({"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}});
     bench.gpus.patch("gpu-a", &params, &Patch::merge(&main).unwrap()).await.unwrap();
     let status = json!({"status": {"conditions": theirs, "recommendedAction": "RESTART_BM"}});

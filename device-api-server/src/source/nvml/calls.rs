@@ -32,12 +32,7 @@ pub(super) struct Inspection {
 }
 
 /// Asks a GPU. Its events are subscribed to first, so that nothing falls between them and its vitals.
-pub(super) async fn inspect(
-    driver: Arc<dyn Driver>,
-    uuid: String,
-    questions: Questions,
-    limit: Duration,
-) -> Answer {
+pub(super) async fn inspect(driver: Arc<dyn Driver>, uuid: String, questions: Questions, limit: Duration) -> Answer {
     let mut inspection = Inspection::default();
     let hung = 'asked: {
         if questions.subscribe {

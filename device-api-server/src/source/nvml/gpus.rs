@@ -39,11 +39,7 @@ struct Known {
 }
 
 impl Gpus {
-    pub(super) fn new(
-        policy: Arc<Policy>,
-        boot_id: Option<String>,
-        is_simulated: bool,
-    ) -> Self {
+    pub(super) fn new(policy: Arc<Policy>, boot_id: Option<String>, is_simulated: bool) -> Self {
         let (known, observation) = (BTreeMap::new(), Observation::default());
         Self { policy, boot_id, is_simulated, known, observation }
     }
@@ -65,9 +61,8 @@ impl Gpus {
 
     /// Takes over what the store holds: GPUs of an earlier run, and what people acknowledged.
     pub(super) fn adopt(&mut self, stored: &Stored, now: Timestamp) {
-        let ours = |gpu: &&Arc<Gpu>| {
-            OWNERSHIP.made(gpu) || condition::find(&gpu.status.conditions, NVML_READY).is_some()
-        };
+        let ours =
+            |gpu: &&Arc<Gpu>| OWNERSHIP.made(gpu) || condition::find(&gpu.status.conditions, NVML_READY).is_some();
         let ours: Vec<_> = stored.gpus.iter().filter(ours).collect();
         // What is to be deleted, and is gone, is done with.
         self.observation.gone.retain(|name| ours.iter().any(|gpu| gpu.metadata.name == *name));
@@ -256,8 +251,11 @@ impl Gpus {
     pub(super) fn refresh(&mut self, uuid: &str) {
         let Observation { devices, gone, .. } = &mut self.observation;
         let is_part = |observed: &Observed| observed.device.mig.as_ref().is_some_and(|mig| mig.parent_uuid == uuid);
-        let mut rest: BTreeSet<String> =
-            devices.iter().filter(|(_, found)| found.uuid == uuid || is_part(found)).map(|(name, _)| name.clone()).collect();
+        let mut rest: BTreeSet<String> = devices
+            .iter()
+            .filter(|(_, found)| found.uuid == uuid || is_part(found))
+            .map(|(name, _)| name.clone())
+            .collect();
         if let Some(known) = self.known.get(uuid) {
             let whole = std::iter::once((uuid, &known.description.device));
             let parts = known.description.mig_devices.iter().map(|(uuid, device)| (uuid.as_str(), device));

@@ -175,10 +175,10 @@ impl<'a> Session<'a> {
     fn look_soon(&mut self, uuid: &str) {
         let (first, longest) = self.options.fault_poll;
         let now = Instant::now();
-        let fault = self.faults.entry(uuid.to_owned()).or_insert_with(|| Fault {
-            next_look: now,
-            backoff: Backoff::new(first, longest),
-        });
+        let fault = self
+            .faults
+            .entry(uuid.to_owned())
+            .or_insert_with(|| Fault { next_look: now, backoff: Backoff::new(first, longest) });
         fault.backoff.reset();
         fault.next_look = fault.next_look.min(now + LOOK_INTERVAL);
     }
