@@ -238,10 +238,10 @@ async fn a_lost_gpu_is_listed_without_a_name_and_answers_nothing_until_it_is_bac
     let driver = playing(&(step("1s", "event = \"lost\"\ngpu = 0") + &step("9s", "event = \"back\"\ngpu = 0"))).await;
     let uuids = subscribe_all(&driver).await;
     assert_eq!(driver.next_event(HOUR).await, Err(DriverError::GpuLost));
-    // Again and again, at once: that is how NVML answers.
+    // Again and again, as NVML answers; but who asks does not spin.
     let before = Instant::now();
     assert_eq!(driver.next_event(HOUR).await, Err(DriverError::GpuLost));
-    assert_eq!(before.elapsed(), Duration::ZERO);
+    assert_eq!(before.elapsed(), Duration::from_millis(200));
     assert_eq!(identities(&driver).await[0], Err(DriverError::GpuLost));
     assert_eq!(driver.describe(&uuids[0]).await, Err(DriverError::GpuLost));
     assert_eq!(driver.vitals(&uuids[0]).await, Err(DriverError::GpuLost));
@@ -391,8 +391,8 @@ async fn a_gpu_is_divided_and_made_whole_again() {
     assert_eq!(ids, [1, 3, 7, 8]);
     let (uuid, part) = &seen[0][0];
     assert!(uuid.starts_with("MIG-"), "{uuid}");
-    assert_eq!(part.product_name.as_deref(), Some("NVIDIA H100 80GB HBM3 MIG 3g.40gb"));
-    assert_eq!(part.mig.as_ref().unwrap().parent_uuid, uuids[0]);
+    let mig = part.mig.as_ref().unwrap();
+    assert_eq!((mig.parent_uuid.as_str(), mig.profile.as_deref()), (uuids[0].as_str(), Some("3g.40gb")));
     assert_eq!(part.memory_bytes, Some(40_000_000_000));
     // The same part has the same UUID when it is made again, and no other part has it.
     assert_eq!(seen[2][0].0, *uuid);
