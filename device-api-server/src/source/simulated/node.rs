@@ -210,7 +210,7 @@ impl Node {
                 gpu_instance_id: *gpu_instance,
                 compute_instance_id: *compute_instance,
             }),
-            (Action::RecoveryAction { action, .. }, Some(card)) => {
+            (Action::Recovery { action, .. }, Some(card)) => {
                 card.recovery_action = *action;
                 self.tells_recovery_action.then_some(EventKind::RecoveryActionChanged)
             }
