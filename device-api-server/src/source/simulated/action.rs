@@ -36,9 +36,10 @@ pub(super) enum Action {
         compute_instance: Option<u32>,
     },
     /// The driver's verdict changes.
-    RecoveryAction {
+    #[serde(rename = "recovery_action")]
+    Recovery {
         gpu: Slot,
-        #[serde(with = "Recovery")]
+        #[serde(with = "Verdict")]
         action: RecoveryAction,
     },
     /// Memory errors that were corrected.
@@ -105,7 +106,7 @@ impl Action {
     pub(super) fn slot(&self) -> Option<&Slot> {
         match self {
             Self::Xid { gpu, .. }
-            | Self::RecoveryAction { gpu, .. }
+            | Self::Recovery { gpu, .. }
             | Self::EccCorrected { gpu, .. }
             | Self::EccUncorrected { gpu, .. }
             | Self::RemapPending { gpu }
@@ -125,7 +126,7 @@ impl Action {
 /// How a file writes a [`RecoveryAction`].
 #[derive(Deserialize)]
 #[serde(remote = "RecoveryAction", rename_all = "snake_case")]
-enum Recovery {
+enum Verdict {
     None,
     GpuReset,
     NodeReboot,

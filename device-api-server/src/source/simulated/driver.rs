@@ -15,6 +15,10 @@ use super::play::{Outcome, Play};
 use super::scenario::Scenario;
 use super::telemetry;
 
+/// How long a wait for events takes to fail, at most: as with NVML's binding, who asks again and again does
+/// not spin.
+const FAILS_AFTER: Duration = Duration::from_millis(200);
+
 /// A driver whose GPUs do what a [`Scenario`] says. Its timeline starts at the first call of
 /// [`init`](Driver::init), and no later call of it starts it again.
 ///
@@ -51,23 +55,53 @@ impl Simulated {
         answer: impl FnOnce(&mut Play, Instant) -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
         loop {
-            let end = {
+            let until = {
                 let (mut play, now) = self.now();
                 match play.outcome(call, uuid) {
                     None => return answer(&mut play, now),
                     Some(Outcome::Fails(error)) => return Err(error),
-                    Some(Outcome::Hangs(end)) => end,
+                    Some(Outcome::Hangs(until)) => until,
                 }
             };
-            hang(end).await;
+            hang(until).await;
+        }
+    }
+
+    /// The next event, until then.
+    async fn wait_for_event(&self, end: Option<Instant>) -> Result<Option<Event>, DriverError> {
+        loop {
+            // Before the look at the state, or a change between the two would wake nobody.
+            let changed = self.changed.notified();
+            let (wake, hangs) = {
+                let (mut play, now) = self.now();
+                match play.outcome(Call::Event, None) {
+                    Some(Outcome::Fails(error)) => return Err(error),
+                    Some(Outcome::Hangs(until)) => (until, true),
+                    None => {
+                        play.check_ready()?;
+                        let event = play.take_event(now);
+                        if event.is_some() || end.is_some_and(|end| end <= now) {
+                            return Ok(event);
+                        }
+                        if play.lost_subscription() {
+                            return Err(DriverError::GpuLost);
+                        }
+                        (play.next_change().into_iter().chain(end).min(), false)
+                    }
+                }
+            };
+            tokio::select! {
+                () = hang(wake) => {}
+                () = changed, if !hangs => {}
+            }
         }
     }
 }
 
 /// Returns then, or never.
-async fn hang(end: Option<Instant>) {
-    match end {
-        Some(end) => sleep_until(end).await,
+async fn hang(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
         None => pending().await,
     }
 }
@@ -139,35 +173,12 @@ impl Driver for Simulated {
     }
 
     async fn next_event(&self, wait: Duration) -> Result<Option<Event>, DriverError> {
-        let deadline = Instant::now().checked_add(wait);
-        loop {
-            // Before the look at the state, or a change between the two would wake nobody.
-            let changed = self.changed.notified();
-            let (end, hangs) = {
-                let (mut play, now) = self.now();
-                match play.outcome(Call::Event, None) {
-                    Some(Outcome::Fails(error)) => return Err(error),
-                    Some(Outcome::Hangs(end)) => (end, true),
-                    None => {
-                        play.check_ready()?;
-                        if let Some(event) = play.take_event(now) {
-                            return Ok(Some(event));
-                        }
-                        if play.lost_subscription() {
-                            return Err(DriverError::GpuLost);
-                        }
-                        if deadline.is_some_and(|deadline| deadline <= now) {
-                            return Ok(None);
-                        }
-                        (play.next_change().into_iter().chain(deadline).min(), false)
-                    }
-                }
-            };
-            tokio::select! {
-                () = hang(end) => {}
-                () = changed, if !hangs => {}
-            }
+        let begin = Instant::now();
+        let outcome = self.wait_for_event(begin.checked_add(wait)).await;
+        if outcome.is_err() {
+            sleep_until(begin + FAILS_AFTER.min(wait)).await;
         }
+        outcome
     }
 
     fn is_simulated(&self) -> bool {

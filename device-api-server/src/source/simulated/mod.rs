@@ -49,6 +49,8 @@ mod words;
 #[cfg(test)]
 mod driver_tests;
 #[cfg(test)]
+mod ready_made_tests;
+#[cfg(test)]
 mod scenario_tests;
 
 pub use self::driver::Simulated;

@@ -109,15 +109,13 @@ impl Card {
         }
     }
 
-    /// A part of the GPU whose facts are given.
+    /// A part of the GPU whose facts are given. It has what the GPU has, save memory and place in the list.
     fn part(&self, whole: &GpuDevice, profile: &Profile, gpu_instance: u32) -> (String, GpuDevice) {
         let device = GpuDevice {
             index: None,
-            minor_number: None,
-            product_name: Some(format!("{} MIG {}", self.board.product.product_name, profile.name)),
-            memory_bytes: Some(profile.bytes()),
             mig_enabled: None,
             mig_pending: None,
+            memory_bytes: Some(profile.bytes()),
             mig: Some(MigDevice {
                 parent_uuid: self.board.uuid.0.clone(),
                 gpu_instance_id: Some(gpu_instance),
@@ -212,7 +210,7 @@ impl Node {
                 gpu_instance_id: *gpu_instance,
                 compute_instance_id: *compute_instance,
             }),
-            (Action::RecoveryAction { action, .. }, Some(card)) => {
+            (Action::Recovery { action, .. }, Some(card)) => {
                 card.recovery_action = *action;
                 self.tells_recovery_action.then_some(EventKind::RecoveryActionChanged)
             }

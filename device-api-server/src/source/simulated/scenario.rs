@@ -25,7 +25,17 @@ macro_rules! ready_made {
 }
 
 /// The scenarios that come with the program, by name.
-const READY_MADE: &[(&str, &str)] = ready_made!["healthy-8",];
+const READY_MADE: &[(&str, &str)] = ready_made![
+    "healthy-8",
+    "xid-79",
+    "contained-error",
+    "storm",
+    "off-the-bus-and-back",
+    "driver-reload",
+    "hung-call",
+    "mig-on-and-off",
+    "replaced-gpu",
+];
 
 /// A node's GPUs, and what happens to them at what time.
 ///

@@ -53,15 +53,22 @@ fn split(entry: Spanned<DeValue<'_>>) -> Result<(Spanned<Time>, Action), Fault> 
     let Some(event) = fields.remove("event") else {
         return Fault::new(at, "this step has no event: write what happens, such as event = \"xid\"");
     };
-    let (place, DeValue::String(event)) = (event.span(), event.into_inner()) else {
-        return Fault::new(at, "the event is not a string");
+    let place = event.span();
+    let DeValue::String(event) = event.into_inner() else {
+        return Fault::new(place, "the event is not a string");
     };
     // As serde has an enum with data: a table whose one key is the variant. That keeps the places of the
     // fields, which an internally tagged enum loses.
     let mut tagged = DeTable::new();
     tagged.insert(Spanned::new(place, event), Spanned::new(at.clone(), DeValue::Table(fields)));
     let action = Action::deserialize(ValueDeserializer::from(Spanned::new(at, DeValue::Table(tagged))))?;
-    Ok((Spanned::<Time>::deserialize(ValueDeserializer::from(time))?, action))
+    let place = time.span();
+    let time = Time::deserialize(ValueDeserializer::from(time));
+    match time {
+        Ok(time) => Ok((Spanned::new(place, time), action)),
+        // An error of the outermost value has no place of its own.
+        Err(error) => Fault::new(place, error.message()),
+    }
 }
 
 /// Refuses what no node can do. `uuids` are those that there were so far, with their slots.
