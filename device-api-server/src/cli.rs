@@ -29,7 +29,7 @@ pub struct Cli {
 #[non_exhaustive]
 pub enum Action {
     /// Runs the NVML source alone, as a client of a server that runs elsewhere with --nvml=off
-    NvmlProvider(ProviderConfig),
+    NvmlProvider(Box<ProviderConfig>),
 
     /// Says what an XID means and what to do about it
     ExplainXid {

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), ServerError> {
     let signals = Signals::new().map_err(|source| ServerError::Start { what: "signal handlers", source })?;
     match cli.action {
-        Some(Action::NvmlProvider(config)) => provide(config, signals).await,
+        Some(Action::NvmlProvider(config)) => provide(*config, signals).await,
         _ => serve(cli.server, signals).await,
     }
 }

@@ -89,6 +89,9 @@ pub struct NvmlFlags {
 const SECOND: Span = Span(Duration::from_secs(1));
 const TENTH: Span = Span(Duration::from_millis(100));
 
+/// A driver, and how to watch it.
+pub type Source = (Arc<dyn Driver>, SourceOptions);
+
 /// Where GPUs come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -134,7 +137,7 @@ impl NvmlFlags {
     ///
     /// # Errors
     /// When the scenario or the policy file cannot be read, or is not valid.
-    pub fn source(&self) -> Result<Option<(Arc<dyn Driver>, SourceOptions)>, SourceError> {
+    pub fn source(&self) -> Result<Option<Source>, SourceError> {
         let driver: Arc<dyn Driver> = match &self.nvml {
             NvmlMode::Off => return Ok(None),
             NvmlMode::Simulated(spec) => Arc::new(Simulated::new(Scenario::from_spec(spec)?)),

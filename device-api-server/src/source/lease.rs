@@ -13,8 +13,7 @@ use super::pause::{Backoff, jittered};
 /// The pause after a failure, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
-/// Holds the lease and says through `held` whether it does; ends when nobody listens. `id` is kept up to date for
-/// [`LeaseVerbs::release`].
+/// Holds the lease and says through `held` whether it does; ends when nobody listens.
 ///
 /// The newest process of a source wins, so that a restart takes effect at once. The one that was replaced stands
 /// by: it acquires the lease again only when it has become free.
@@ -23,15 +22,14 @@ pub(super) async fn hold<L: LeaseVerbs>(
     ownership: Ownership,
     duration: Duration,
     held: watch::Sender<bool>,
-    id: watch::Sender<Option<String>>,
 ) {
     let wanted = AcquireLease::new(ownership.source)
         .with_duration(duration)
         .with_condition_types(ownership.condition_types.iter().copied());
+    let mut current: Option<String> = None;
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     let mut may_take_over = true;
     while !held.is_closed() {
-        let current = id.borrow().clone();
         let request = match &current {
             Some(id) => wanted.clone().with_id(id),
             None if may_take_over => wanted.clone().take_over(),
@@ -46,7 +44,7 @@ pub(super) async fn hold<L: LeaseVerbs>(
                     tracing::warn!(lease = lease.name, "the lease had expired: declaring everything anew");
                     held.send_replace(false);
                 }
-                id.send_replace(Some(lease.id));
+                current = Some(lease.id);
                 held.send_replace(true);
                 backoff.reset();
                 jittered(duration / 3)
@@ -56,13 +54,13 @@ pub(super) async fn hold<L: LeaseVerbs>(
                     tracing::warn!(lease = ownership.source, %error, "another process has the lease: standing by");
                 }
                 may_take_over = false;
-                id.send_replace(None);
+                current = None;
                 held.send_replace(false);
                 jittered(duration / 3)
             }
             // The server has lost what it knew of us.
             Err(error) if error.is_not_found() => {
-                id.send_replace(None);
+                current = None;
                 held.send_replace(false);
                 continue;
             }

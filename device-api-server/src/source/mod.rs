@@ -13,5 +13,5 @@ mod pause;
 mod reconcile;
 pub mod simulated;
 
-pub use self::flags::{NvmlFlags, NvmlMode, SourceError};
+pub use self::flags::{NvmlFlags, NvmlMode, Source, SourceError};
 pub use self::merge::{ACKNOWLEDGE_XIDS, MANAGED_BY};

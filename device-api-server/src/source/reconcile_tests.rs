@@ -48,7 +48,7 @@ impl Bench {
 
     /// The object, once it is as it should be.
     async fn until(&self, name: &str, is_so: impl Fn(&Gpu) -> bool) -> Arc<Gpu> {
-        let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+        let params = WatchParams::default().fields(format!("metadata.name={name}"));
         let mut events = self.gpus.watch(&params).await.unwrap();
         loop {
             match events.next_event().await.unwrap().unwrap() {

@@ -13,7 +13,7 @@ use super::driver::{Description, Driver, DriverError, Found, Vitals};
 pub(super) enum Answer {
     Listed(Result<Vec<Found>, DriverError>),
     Inspected { uuid: String, inspection: Box<Inspection> },
-    Measured { uuid: String, outcome: Result<GpuTelemetry, DriverError> },
+    Measured { uuid: String, outcome: Box<Result<GpuTelemetry, DriverError>> },
 }
 
 /// What a GPU is asked beside its vitals.

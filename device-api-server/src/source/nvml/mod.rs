@@ -45,13 +45,14 @@ pub const NAME: &str = "nvml";
 /// What this source owns.
 pub(crate) const OWNERSHIP: Ownership = Ownership { source: NAME, condition_types: &chart::CONDITION_TYPES };
 
-/// How long giving back the driver and the lease may take.
+/// How long giving back the driver may take.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Finds the GPUs of a driver and keeps their objects true until it is stopped, in this process or, over a
 /// client's handles, in another.
 ///
-/// The lease is given back at the end, and the conditions stay as they are.
+/// At the end the lease is left to run out: nobody keeps the conditions true any more, and silence is not health. A
+/// source that starts before that goes on where this one ended, and nobody notices.
 pub async fn run(
     driver: Arc<dyn Driver>,
     options: SourceOptions,
@@ -62,26 +63,20 @@ pub async fn run(
     let (observations, observed) = watch::channel(Observation::default());
     let (stored, seen) = watch::channel(Stored::default());
     let (held, may_write) = watch::channel(false);
-    let (id, last_id) = watch::channel(None);
     let reconciler = Reconciler::new(gpus, OWNERSHIP, options.resync);
+    let mut declared = observed.clone();
     let work = async {
-        let holding = hold(leases.clone(), OWNERSHIP, options.lease, held, id);
+        let holding = async {
+            // A node without GPUs needs no lease.
+            if declared.wait_for(|observation| !observation.devices.is_empty()).await.is_ok() {
+                hold(leases, OWNERSHIP, options.lease, held).await;
+            }
+        };
         let writing = reconciler.run(observed, stored, may_write);
         let watching = run::follow(&driver, &options, seen, observations);
         tokio::join!(holding, writing, watching);
     };
     stop.run_until_cancelled(work).await;
-
-    let held = last_id.borrow().clone();
-    let release = async {
-        let Some(id) = held else { return };
-        match timeout(LAST_PATIENCE, leases.release(NAME, Some(&id))).await {
-            Ok(Ok(())) => {}
-            // It runs out.
-            Ok(Err(error)) => tracing::debug!(%error, "cannot give the lease back"),
-            Err(_) => tracing::debug!("the lease was not given back in time"),
-        }
-    };
     // A driver that hangs is left behind: it holds nothing of ours.
-    let (_, ()) = tokio::join!(timeout(LAST_PATIENCE, driver.shutdown()), release);
+    let _ = timeout(LAST_PATIENCE, driver.shutdown()).await;
 }

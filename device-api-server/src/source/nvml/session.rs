@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use device_api_core::resource::{GpuTelemetry, Timestamp};
+use device_api_core::resource::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
             self.calls.spawn(async move {
                 let outcome = timeout(limit, driver.telemetry(&uuid)).await;
                 let outcome = outcome.unwrap_or(Err(DriverError::Hung { call: "telemetry" }));
-                Answer::Measured { uuid, outcome }
+                Answer::Measured { uuid, outcome: Box::new(outcome) }
             });
         }
     }
@@ -191,10 +191,12 @@ impl<'a> Session<'a> {
         match answer {
             Answer::Listed(listed) => self.take_list(listed),
             Answer::Inspected { uuid, inspection } => self.take_inspection(&uuid, *inspection),
-            Answer::Measured { uuid, outcome: Ok(telemetry) } => self.take_telemetry(&uuid, telemetry),
-            // Vitals say what a failure means.
-            Answer::Measured { uuid, outcome: Err(error) } => {
-                tracing::debug!(gpu = uuid, %error, "cannot measure");
+            Answer::Measured { uuid, outcome } => {
+                match *outcome {
+                    Ok(telemetry) => self.gpus.measured(&uuid, telemetry, self.now()),
+                    // Its vitals say what that means.
+                    Err(error) => tracing::debug!(gpu = uuid, %error, "cannot measure"),
+                }
                 Ok(())
             }
         }
@@ -246,11 +248,6 @@ impl<'a> Session<'a> {
             let next_look = Instant::now() + backoff.next();
             self.faults.insert(uuid.to_owned(), Fault { next_look, backoff });
         }
-        Ok(())
-    }
-
-    fn take_telemetry(&mut self, uuid: &str, telemetry: GpuTelemetry) -> Result<(), DriverError> {
-        self.gpus.measured(uuid, telemetry, self.now());
         Ok(())
     }
 
