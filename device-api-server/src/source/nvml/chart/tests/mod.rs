@@ -117,3 +117,58 @@ fn a_type_that_is_left_out_leaves_the_order_of_the_others() {
         assert!(conditions.iter().all(|condition| condition.status != ConditionStatus::Unknown), "{conditions:?}");
     }
 }
+
+#[test]
+fn whatever_happens_the_chart_is_valid_bounded_and_never_well_while_an_xid_stands() {
+    let seed = std::env::var("CHART_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("CHART_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut chart = Chart::new(Arc::default(), Some(BOOT.to_owned()));
+    let parts = [None, Some(mig(0, 0)), Some(mig(1, 1))];
+    let mut seen = 0;
+    for second in 0..5_000 {
+        match random.u8(0..12) {
+            0 => chart.subscribed(if random.bool() { Ok(()) } else { Err(&DriverError::NotSupported) }),
+            1 => chart.driver_reloaded(at(second)),
+            2 => chart.unreachable(&DriverError::GpuLost, at(second)),
+            3 => chart.vitals(Err(&DriverError::Hung { call: "vitals" }), at(second)),
+            4 => chart.acknowledge(&Acknowledgement::Xids([random.u32(0..200)].into()), at(second)),
+            5 => chart.adopt(&GpuStatus {
+                conditions: chart.conditions(None),
+                xids: chart.xids(None),
+                ..GpuStatus::default()
+            }),
+            6..9 => {
+                let wanted = [RecoveryAction::None, RecoveryAction::DrainAndReset, RecoveryAction::Other(8)];
+                let reading = Vitals {
+                    recovery_action: random.choice(wanted),
+                    ecc_uncorrected_volatile: random.choice([None, Some(0), Some(1)]).flatten(),
+                    remapping_pending: random.choice([None, Some(false), Some(true)]).flatten(),
+                    remapping_failed: random.choice([None, Some(false), Some(true)]).flatten(),
+                };
+                chart.vitals(Ok(&reading), at(second));
+            }
+            _ => {
+                let instance = random.choice([None, Some(0), Some(1)]).flatten();
+                let xid = random.u32(0..200);
+                chart.event(
+                    &EventKind::Xid { xid, gpu_instance_id: instance, compute_instance_id: instance },
+                    at(second),
+                );
+            }
+        }
+        assert!(chart.xids(None).len() <= 32);
+        for part in &parts {
+            let conditions = chart.conditions(part.as_ref());
+            assert_eq!(condition::validate("status.conditions", &conditions), []);
+            let well = on(&chart, XID_HEALTHY, part.as_ref()) == "True NoXid";
+            let stands = chart
+                .xids(part.as_ref())
+                .iter()
+                .any(|record| record.standing && (part.is_some() || record.gpu_instance_id.is_none()));
+            assert!(!(well && stands), "{conditions:?}");
+            seen += u32::from(well) + u32::from(stands);
+        }
+    }
+    assert!(seen > 0);
+}
