@@ -138,3 +138,25 @@ fn half_of_the_remapping_told_is_enough_and_half_of_it_missing_is_not() {
     chart.vitals(Ok(&pending_only), at(1));
     assert_eq!(of(&chart, ROW_REMAP_HEALTHY), "Unknown NotReported");
 }
+
+#[test]
+fn what_was_told_before_a_reload_is_no_news_after_it() {
+    let waits = Vitals { remapping_pending: Some(true), ..Vitals::default() };
+    for reading in [
+        verdict(RecoveryAction::GpuReset),
+        Vitals { ecc_uncorrected_volatile: Some(1), ..Vitals::default() },
+        Vitals { remapping_failed: Some(true), ..Vitals::default() },
+        waits.clone(),
+    ] {
+        let mut chart = healthy_on(Policy::default(), &reading);
+        assert!(chart.needs_attention());
+        chart.driver_reloaded(at(1));
+        assert!(!chart.needs_attention(), "{reading:?}");
+    }
+    // That the row waits no more is due to the reload, not to a reset after this XID.
+    let mut chart = healthy_on(Policy::default(), &waits);
+    chart.driver_reloaded(at(1));
+    chart.event(&xid(48), at(2));
+    chart.vitals(Ok(&Vitals { remapping_pending: Some(false), ..Vitals::default() }), at(3));
+    assert_eq!(of(&chart, XID_HEALTHY), "False Xid48");
+}
