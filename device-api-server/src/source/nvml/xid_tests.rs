@@ -138,3 +138,31 @@ fn actions_are_ordered_by_how_grave_they_are() {
     assert!(Action::ALL.is_sorted_by(|before, after| before < after));
     assert!(Action::ALL.iter().all(|action| action.stands() == (*action > Action::RestartApp)));
 }
+
+/// Such as `8 11 13 82–86`.
+fn ranges(xids: impl IntoIterator<Item = u32>) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for xid in xids {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == xid => *last = xid,
+            _ => ranges.push((xid, xid)),
+        }
+    }
+    let texts: Vec<_> = ranges
+        .into_iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}–{last}") })
+        .collect();
+    texts.join(" ")
+}
+
+#[test]
+fn the_document_lists_every_xid_by_its_action() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/nvml.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    for action in Action::ALL {
+        let xids = ranges(ROWS.iter().filter(|row| row.action == action).map(|row| row.xid));
+        let recommended = action.recommended().map_or("–".to_owned(), |action| format!("`{action}`"));
+        let row = format!("| `{}` | {xids} | {recommended} |", action.as_str());
+        assert!(document.lines().any(|line| line.starts_with(&row)), "docs/nvml.md lacks:\n{row}");
+    }
+}

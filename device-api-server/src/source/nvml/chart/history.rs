@@ -86,7 +86,6 @@ impl History {
         entry.record.last_seen = seen.last_seen;
         entry.record.boot_id = seen.boot_id;
         entry.record.standing |= entry.action.stands();
-        entry.settled &= !entry.record.standing;
         let stands = entry.action.stands();
         self.entries.push(entry);
         for index in 0..self.entries.len() {
