@@ -35,7 +35,7 @@
 //! their seed, and take it from `DEVICE_API_SEED`.
 //!
 //! A backend is tested alone, and then with a registry on it: [`contract`] has what every server of
-//! the API promises, in process and over the wire alike, [`local`] what needs the inside.
+//! the API promises, in process and over the wire alike, [`leases`] the same of leases, [`local`] what needs the inside.
 
 // Cases fail by panicking, as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
@@ -49,6 +49,7 @@ mod faults;
 mod faulty;
 mod given;
 mod journal;
+pub mod leases;
 pub mod linearizability;
 pub mod local;
 mod model;
