@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "device-api-store-sqlite",
         ],
     ),
+    ("nvml-standin", &[]),
     ("tidy", &[]),
 ];
 
