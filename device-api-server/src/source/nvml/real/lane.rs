@@ -6,12 +6,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 
 use crate::source::nvml::driver::DriverError;
 
@@ -35,6 +38,14 @@ struct Running {
     call: &'static str,
     /// Whether its caller gave up waiting.
     abandoned: bool,
+    /// Until when it does what it was asked to, however long that is.
+    due: Instant,
+}
+
+impl Running {
+    fn hung(self) -> DriverError {
+        DriverError::Hung { call: self.call }
+    }
 }
 
 impl Lane {
@@ -64,16 +75,25 @@ impl Lane {
         call: &'static str,
         work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
     ) -> Result<T, DriverError> {
-        if let Some(hung) = self.hung() {
-            return Err(hung);
+        self.call_lasting(call, Duration::ZERO, work).await
+    }
+
+    /// As [`Self::call`], for a call that is asked to last: its caller may go before, and nothing hangs yet.
+    pub(super) async fn call_lasting<T: Send + 'static>(
+        &self,
+        call: &'static str,
+        lasting: Duration,
+        work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        if let Some(running) = self.hung() {
+            return Err(running.hung());
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        let mut hangs = self.running.subscribe();
         let mut waiting = Waiting { id, answered, running: &self.running };
         let running = Arc::clone(&self.running);
         let job = Box::new(move || {
-            let begin = Running { id, call, abandoned: false };
+            let begin = Running { id, call, abandoned: false, due: Instant::now() + lasting };
             // Under the lock that `Waiting` takes to give up: it has either done so before, or sees this.
             let begun = running.send_if_modified(|running| {
                 let wanted = !answer.is_closed();
@@ -91,14 +111,12 @@ impl Lane {
         });
         let full = |_| DriverError::Other { call, why: "too many calls wait for it".to_owned() };
         self.jobs.try_send(job).map_err(full)?;
-        let hangs =
-            async { hangs.wait_for(|running| running.is_some_and(|running| running.abandoned)).await.map(|at| *at) };
         tokio::select! {
             biased;
             answer = &mut waiting.answered => {
                 answer.unwrap_or_else(|_| Err(DriverError::Other { call, why: "it panicked".to_owned() }))
             }
-            Ok(running) = hangs => Err(DriverError::Hung { call: running.map_or(call, |running| running.call) }),
+            running = self.hangs() => Err(running.hung()),
         }
     }
 
@@ -110,9 +128,30 @@ impl Lane {
     }
 
     /// The call that hangs, if one does.
-    fn hung(&self) -> Option<DriverError> {
-        let running = (*self.running.borrow())?;
-        running.abandoned.then_some(DriverError::Hung { call: running.call })
+    fn hung(&self) -> Option<Running> {
+        self.running.borrow().filter(|running| running.abandoned && running.due <= Instant::now())
+    }
+
+    /// Waits until a call hangs.
+    async fn hangs(&self) -> Running {
+        let mut changes = self.running.subscribe();
+        loop {
+            if let Some(running) = self.hung() {
+                return running;
+            }
+            let due = changes.borrow_and_update().filter(|running| running.abandoned).map(|running| running.due);
+            let is_due = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = is_due => {}
+                // It cannot be closed, since this lane has the other end.
+                _ = changes.changed() => {}
+            }
+        }
     }
 }
 

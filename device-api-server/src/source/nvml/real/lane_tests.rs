@@ -67,6 +67,34 @@ async fn a_lane_whose_call_was_given_up_says_at_once_that_it_hangs_until_the_cal
     assert_eq!(lane.call("next", || Ok(1)).await, Ok(1));
 }
 
+/// A lane with a call that lasts until the returned sender is dropped, and was to last this long; its caller is gone.
+async fn lane_that_lasts(lasting: Duration) -> (Arc<Lane>, mpsc::SyncSender<()>) {
+    let lane = lane();
+    let (release, hanging) = mpsc::sync_channel::<()>(0);
+    let mut lasts = Box::pin(lane.call_lasting("lasts", lasting, move || Ok(hanging.recv().is_ok())));
+    assert!(futures_util::poll!(&mut lasts).is_pending());
+    let mut running = lane.running.subscribe();
+    tokio::time::timeout(PATIENCE, running.wait_for(Option::is_some)).await.unwrap().unwrap();
+    drop(lasts);
+    (lane, release)
+}
+
+#[tokio::test]
+async fn who_gives_up_on_a_call_that_is_asked_to_last_leaves_no_lane_that_hangs() {
+    let (lane, release) = lane_that_lasts(60 * PATIENCE).await;
+    let mut next = Box::pin(lane.call("next", || Ok(1)));
+    assert!(futures_util::poll!(&mut next).is_pending());
+    drop(release);
+    assert_eq!(next.await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_call_that_lasts_longer_than_it_was_asked_to_hangs() {
+    let (lane, _release) = lane_that_lasts(Duration::from_millis(50)).await;
+    let next = tokio::time::timeout(PATIENCE, lane.call("next", || Ok(1)));
+    assert_eq!(next.await.unwrap(), Err(DriverError::Hung { call: "lasts" }));
+}
+
 #[tokio::test]
 async fn who_waits_behind_a_call_that_is_given_up_is_told_and_its_call_is_not_made() {
     let lane = lane();

@@ -36,8 +36,8 @@ const SLICE: Duration = Duration::from_millis(200);
 /// The longest wait for an event; who waits longer asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// How long a shutdown waits for the thread of the events, which lets go after a [`SLICE`] unless it hangs.
-const LAST_EVENTS: Duration = Duration::from_secs(1);
+/// How much longer a [`SLICE`] may last before it hangs.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Where NVML is, and what it is called.
 #[derive(Clone, Debug)]
@@ -130,15 +130,18 @@ impl Nvml {
     }
 
     /// Ends the subscriptions, unless the thread for events hangs and keeps them.
-    async fn forget_events(&self) -> Result<(), DriverError> {
+    async fn forget_events(&self) {
         let events = Arc::clone(&self.events);
-        let forget = move || {
-            events.forget();
-            Ok(())
+        let forget = async {
+            let forget = move || {
+                events.forget();
+                Ok(())
+            };
+            self.lanes.get(EVENTS)?.call("nvmlEventSetFree", forget).await
         };
-        match timeout(LAST_EVENTS, self.lanes.get(EVENTS)?.call("nvmlEventSetFree", forget)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(DriverError::Hung { call: "nvmlEventSetFree" }),
+        let hung = |_elapsed| Err(DriverError::Hung { call: "nvmlEventSetFree" });
+        if let Err(error) = timeout(SLICE + LATE, forget).await.unwrap_or_else(hung) {
+            tracing::warn!(%error, "the subscriptions in NVML are not given back");
         }
     }
 }
@@ -150,9 +153,7 @@ impl Driver for Nvml {
     }
 
     async fn init(&self) -> Result<System, DriverError> {
-        if let Err(error) = self.forget_events().await {
-            tracing::warn!(%error, "the events of the last session of NVML are not given back");
-        }
+        self.forget_events().await;
         self.lanes.forget_all_but(&[SYSTEM, EVENTS]);
         let library = Arc::clone(&self.library);
         let open = move || {
@@ -163,9 +164,9 @@ impl Driver for Nvml {
     }
 
     async fn shutdown(&self) {
+        self.forget_events().await;
         let library = Arc::clone(&self.library);
         let close = async {
-            self.forget_events().await?;
             let close = move || {
                 library.close();
                 Ok(())
@@ -218,7 +219,8 @@ impl Driver for Nvml {
             let slice_end = end.min(begin + SLICE);
             let (library, events) = (Arc::clone(&self.library), Arc::clone(&self.events));
             let wait = move || events.wait(&library, slice_end - begin);
-            match self.lanes.get(EVENTS)?.call("nvmlEventSetWait_v2", wait).await {
+            let lasting = slice_end - begin + LATE;
+            match self.lanes.get(EVENTS)?.call_lasting("nvmlEventSetWait_v2", lasting, wait).await {
                 Ok(true) => continue,
                 Ok(false) => sleep_until(slice_end).await,
                 Err(error) => {
