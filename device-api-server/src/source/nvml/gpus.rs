@@ -32,6 +32,9 @@ struct Known {
     description: Description,
     telemetry: Option<GpuTelemetry>,
     chart: Chart,
+    /// Whether it was looked at since it is known, or since the driver was reloaded. Until then nothing is declared: that
+    /// the source has just started is no news of the GPU.
+    was_examined: bool,
     /// Whether the driver listed it last time.
     is_listed: bool,
     /// Whether its object was in the store at the last look.
@@ -152,6 +155,7 @@ impl Gpus {
                 self.remove(&uuid);
             } else if let Some(known) = self.known.get_mut(&uuid) {
                 known.is_listed = false;
+                known.was_examined = true;
                 known.chart.unreachable(&DriverError::GpuLost, now);
                 self.refresh(&uuid);
             }
@@ -171,6 +175,7 @@ impl Gpus {
         let Some(known) = self.known.get_mut(uuid) else { return };
         known.chart.subscribed(Err(why));
         if matches!(why, DriverError::Hung { .. }) {
+            known.was_examined = true;
             known.chart.unreachable(why, now);
         }
         self.refresh(uuid);
@@ -179,6 +184,7 @@ impl Gpus {
     /// Takes over what a GPU says of its health.
     pub(super) fn examined(&mut self, uuid: &str, outcome: &Result<Vitals, DriverError>, now: Timestamp) {
         let Some(known) = self.known.get_mut(uuid) else { return };
+        known.was_examined = true;
         known.chart.vitals(outcome.as_ref(), now);
         self.refresh(uuid);
     }
@@ -209,17 +215,18 @@ impl Gpus {
     /// No GPU answers.
     pub(super) fn unreachable(&mut self, why: &DriverError, now: Timestamp) {
         for known in self.known.values_mut() {
+            known.was_examined = true;
             known.chart.unreachable(why, now);
         }
         self.refresh_all();
     }
 
-    /// The driver was unloaded and is back.
+    /// The driver was unloaded and is back. What is declared stays until each GPU was looked at.
     pub(super) fn driver_reloaded(&mut self, now: Timestamp) {
         for known in self.known.values_mut() {
             known.chart.driver_reloaded(now);
+            known.was_examined = false;
         }
-        self.refresh_all();
     }
 
     fn know(&mut self, identity: Identity) -> &mut Known {
@@ -230,6 +237,7 @@ impl Gpus {
             description: Description::default(),
             telemetry: None,
             chart: Chart::new(Arc::clone(policy), boot_id.clone()),
+            was_examined: false,
             is_listed: false,
             was_stored: false,
         })
@@ -249,6 +257,9 @@ impl Gpus {
 
     /// Brings the observation of a GPU and its MIG devices to what is known of them.
     pub(super) fn refresh(&mut self, uuid: &str) {
+        if self.known.get(uuid).is_some_and(|known| !known.was_examined) {
+            return;
+        }
         let Observation { devices, gone, .. } = &mut self.observation;
         let is_part = |observed: &Observed| observed.device.mig.as_ref().is_some_and(|mig| mig.parent_uuid == uuid);
         let mut rest: BTreeSet<String> = devices
