@@ -2,4 +2,5 @@
 //! Both directions of the wire, against each other.
 
 mod conversions;
+mod lease;
 mod status;
