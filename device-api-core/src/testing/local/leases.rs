@@ -30,7 +30,7 @@ async fn rule_9_7_a_restart_gives_each_lease_its_full_duration_again(fixture: Fi
     let running = fixture.start().await;
     let before = latest(&running.gpus).await;
     let leases = Leases::open(&running.ledger).await.expect("the leases");
-    assert_eq!(listed(&leases).await, [lease.clone()]);
+    assert_eq!(listed(&leases).await, std::slice::from_ref(&lease));
     let renewed = acquire(&leases, &asks("nvml").with_id(&lease.id).with_duration(lease.duration)).await;
     assert_eq!((renewed.state, renewed.renewed_at), (LeaseState::Held, fixture.clock.now()));
     assert_eq!(latest(&running.gpus).await, before, "neither the restart nor the renewal is a write");
