@@ -289,16 +289,21 @@ async fn random_bytes_for_every_method_do_no_harm() {
         wire::CreateGpuRequest { gpu: Some(gpu("x")), opts: None }.encode_to_vec(),
         patch("x", "merge", "{}").encode_to_vec(),
         wire::ListGpusRequest { namespace: "a".to_owned(), opts: Some(Default::default()) }.encode_to_vec(),
+        wire::ReleaseLeaseRequest { name: "a".to_owned(), id: Some("b".to_owned()) }.encode_to_vec(),
     ];
-    let methods = ["GetGpu", "ListGpus", "CreateGpu", "UpdateGpu", "UpdateGpuStatus", "DeleteGpu", "PatchGpu"];
+    let gpus = ["GetGpu", "ListGpus", "CreateGpu", "UpdateGpu", "UpdateGpuStatus", "DeleteGpu", "PatchGpu"];
+    let leases = ["AcquireLease", "ReleaseLease", "ListLeases"];
+    let gpus = gpus.map(|method| format!("/nvidia.nvsentinel.v1alpha1.GpuService/{method}"));
+    let leases = leases.map(|method| format!("/nvidia.nvsentinel.v1alpha1.LeaseService/{method}"));
+    let methods: Vec<_> = gpus.iter().chain(&leases).collect();
     for _ in 0..3_000 {
         let mut bytes = seeds[random.usize(..seeds.len())].clone();
         for _ in 0..random.usize(1..8) {
             let at = random.usize(..bytes.len());
             bytes[at] = random.u8(..);
         }
-        let method = format!("/nvidia.nvsentinel.v1alpha1.GpuService/{}", methods[random.usize(..methods.len())]);
-        if let Err(status) = raw::call(&client, &method, bytes.clone()).await {
+        let method = methods[random.usize(..methods.len())];
+        if let Err(status) = raw::call(&client, method, bytes.clone()).await {
             let harm = [Code::Internal, Code::Unknown, Code::Unavailable, Code::DataLoss, Code::Unimplemented];
             assert!(!harm.contains(&status.code()), "{method} of {bytes:?}: {status:?}");
         }

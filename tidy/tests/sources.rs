@@ -93,7 +93,7 @@ fn in_core_only_proto_names_prost_and_tonic() {
 
 #[test]
 fn the_registry_names_no_resource_type() {
-    for folder in ["registry", "storage", "selector", "patch"] {
+    for folder in ["registry", "storage", "selector", "patch", "lease"] {
         let found = strangers(&format!("device-api-core/src/{folder}"), &[], &["Gpu", "GpuStrategy", "gpus"]);
         assert_eq!(found, NONE);
     }

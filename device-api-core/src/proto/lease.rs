@@ -86,7 +86,12 @@ fn duration_to_wire(duration: Duration) -> prost_types::Duration {
     duration.try_into().unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
 }
 
-/// None at all for a negative one: both are too short for a lease.
+/// None at all for one that is negative or not valid: both are too short for a lease.
+///
+/// prost's own conversion panics at the shortest one (0.14.6).
 fn duration_from_wire(duration: prost_types::Duration) -> Duration {
-    duration.try_into().unwrap_or_default()
+    match (u64::try_from(duration.seconds), u32::try_from(duration.nanos)) {
+        (Ok(seconds), Ok(nanos @ ..=999_999_999)) => Duration::new(seconds, nanos),
+        _ => Duration::ZERO,
+    }
 }
