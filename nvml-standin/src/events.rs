@@ -11,7 +11,7 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use crate::device::values;
-use crate::state::{Answer, INVALID_ARGUMENT, LOOK, NOT_SUPPORTED, about, call, complain, obey, with_state};
+use crate::state::{Answer, INVALID_ARGUMENT, LOOK, NOT_SUPPORTED, about, call, complain, obey, under_way, with_state};
 use crate::system::put;
 
 values! {
@@ -29,7 +29,8 @@ unsafe extern "C" fn nvmlEventSetCreate(set: *mut nvmlEventSet_t) -> nvmlReturn_
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlEventSetFree(set: nvmlEventSet_t) -> nvmlReturn_t {
-    call("nvmlEventSetFree", |_| {
+    // After the driver was loaded anew, too: what belongs to this process is given back.
+    under_way("nvmlEventSetFree", || {
         let freed = with_state(|state| Ok(state.sets.remove(&set.addr())))?;
         freed.map(drop).ok_or(INVALID_ARGUMENT).inspect_err(|_| complain("nvmlEventSetFree with a handle that is none"))
     })

@@ -20,6 +20,9 @@ pub struct Script {
     pub driver_version: String,
     /// The newest CUDA, as NVML writes it: `13000` for 13.0.
     pub cuda_driver_version: i32,
+    /// How often the driver was loaded. Whoever was initialised before the last time gets errors, until they
+    /// shut down all that they initialised and begin anew.
+    pub loads: u32,
     /// The GPUs, in NVML's order.
     pub gpus: Vec<Gpu>,
     /// What goes wrong; the first fault that fits a call decides.

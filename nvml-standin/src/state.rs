@@ -37,6 +37,8 @@ static STATE: Mutex<Option<State>> = Mutex::new(None);
 pub(crate) struct State {
     initialisations: u32,
     under_way: u32,
+    /// [`Script::loads`] when it began.
+    loads: u32,
     /// Part of every handle, so that one of an earlier state is told apart.
     epoch: usize,
     /// The devices that handles were given out for, by UUID.
@@ -92,11 +94,12 @@ pub(crate) fn with_state<T>(work: impl FnOnce(&mut State) -> Answer<T>) -> Answe
     state().as_mut().map_or(Err(UNINITIALIZED), work)
 }
 
-pub(crate) fn initialise() {
+pub(crate) fn initialise(script: &Script) {
     let mut state = state();
     let state = state.get_or_insert_with(|| State {
         initialisations: 0,
         under_way: 0,
+        loads: script.loads,
         // Random, since a library that is loaded anew has forgotten what it gave out; room for 256 handles.
         epoch: (RandomState::new().build_hasher().finish() as usize) << 8,
         devices: Vec::new(),
@@ -125,7 +128,7 @@ pub(crate) fn shut_down() -> Answer {
     Ok(())
 }
 
-/// Answers a call that needs no GPU, in an initialised library.
+/// Answers a call that needs no GPU, as the script wants it.
 pub(crate) fn call(function: &str, answer: impl FnOnce(&Script) -> Answer) -> u32 {
     under_way(function, || answer(&obey(function, None)?))
 }
@@ -154,6 +157,7 @@ pub(crate) fn obey(function: &str, uuid: Option<&str>) -> Answer<Script> {
             function_fits && (fault.gpu.is_none() || fault.gpu.as_deref() == gpu)
         });
         match fault.map(|fault| fault.outcome) {
+            None if state().as_ref().is_some_and(|state| state.loads != script.loads) => return Err(UNKNOWN),
             None => return Ok(script),
             Some(Outcome::Fails(code)) => return Err(code),
             Some(Outcome::Hangs) => sleep(LOOK),
@@ -169,7 +173,8 @@ pub(crate) fn subject<'a>(script: &'a Script, uuid: &str) -> Option<Subject<'a>>
     })
 }
 
-fn under_way(function: &str, answer: impl FnOnce() -> Answer) -> u32 {
+/// Answers a call in an initialised library.
+pub(crate) fn under_way(function: &str, answer: impl FnOnce() -> Answer) -> u32 {
     let begun = with_state(|state| {
         state.under_way += 1;
         Ok(())

@@ -43,8 +43,8 @@ pub(crate) unsafe fn put_text(place: *mut c_char, length: c_uint, text: &str) ->
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlInit_v2() -> nvmlReturn_t {
     match obey("nvmlInit_v2", None) {
-        Ok(_) => {
-            initialise();
+        Ok(script) => {
+            initialise(&script);
             SUCCESS
         }
         Err(code) => code,
@@ -53,10 +53,8 @@ unsafe extern "C" fn nvmlInit_v2() -> nvmlReturn_t {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlShutdown() -> nvmlReturn_t {
-    match obey("nvmlShutdown", None).and_then(|_| shut_down()) {
-        Ok(()) => SUCCESS,
-        Err(code) => code,
-    }
+    // After the driver was loaded anew, too, which is what a shutdown is for then.
+    shut_down().err().unwrap_or(SUCCESS)
 }
 
 #[unsafe(no_mangle)]

@@ -55,15 +55,16 @@ impl Events {
         if !self.arrived().is_empty() {
             return Ok(true);
         }
-        let session = library.session()?;
-        let mut set = self.set();
-        if set.as_ref().is_some_and(|set| !set.is_of(&session)) {
-            *set = None;
+        let is_current = |set: &EventSet| library.session().is_ok_and(|session| set.is_of(&session));
+        library.session()?;
+        let mut subscribed = self.set();
+        if subscribed.as_ref().is_some_and(|set| !is_current(set)) {
+            *subscribed = None;
         }
-        drop(session);
-        let Some(set) = &*set else { return Ok(false) };
+        let Some(set) = &*subscribed else { return Ok(false) };
         let milliseconds = u32::try_from(slice.as_millis()).unwrap_or(u32::MAX);
-        let found = answer("nvmlEventSetWait_v2", set.wait(milliseconds))?;
+        // A wait that hung may have found something for a session that is over.
+        let found = answer("nvmlEventSetWait_v2", set.wait(milliseconds))?.filter(|_| is_current(set));
         let arrived = found.is_some();
         self.arrived().extend(found.map(event));
         Ok(arrived)

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Calls that hang in NVML's library: they keep nobody else waiting, and are known by name.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::time::Duration;
 
 use device_api_server::source::nvml::driver::{Driver, DriverError, EventKind};
 use device_api_server::source::nvml::real::Nvml;
 use nvml_standin::{Outcome, Script};
-use support::PATIENCE;
-use support::standin::{Standin, event, uuid};
 use tokio::time::{sleep, timeout};
+
+use crate::support::PATIENCE;
+use crate::support::standin::{Standin, event, uuid};
 
 /// How long these tests wait for a call that hangs; a source waits longer.
 const GIVE_UP: Duration = Duration::from_millis(300);
@@ -116,6 +113,25 @@ async fn a_wait_for_events_that_hangs_is_noticed_and_gpus_still_answer() {
     answered(async || nvml.next_event(Duration::ZERO).await).await.unwrap();
     standin.xid(0, 13, None);
     assert!(nvml.next_event(PATIENCE).await.unwrap().is_some());
+    nvml.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wait_that_hung_delivers_nothing_after_a_new_beginning() {
+    let standin = Standin::new(&Script::with_gpus(1));
+    let nvml = standin.started().await;
+    nvml.subscribe(&uuid(0)).await.unwrap();
+    hangs(&standin, "nvmlEventSetWait_v2", None);
+    told(async || nvml.next_event(PATIENCE).await).await;
+    nvml.init().await.unwrap();
+
+    // It returns, with an event or without, for a subscription that is forgotten.
+    standin.xid(0, 13, None);
+    standin.changes(|script| script.faults.clear());
+    let nothing = answered(async || nvml.next_event(Duration::ZERO).await).await;
+    assert_eq!(nothing, Ok(None));
+    standin.xid(0, 31, None);
+    assert_eq!(nvml.next_event(Duration::from_millis(50)).await, Ok(None));
     nvml.shutdown().await;
 }
 
