@@ -40,6 +40,8 @@ mod server;
 mod shutdown;
 pub mod source;
 mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod units;
 
 pub use self::address::{AddressError, Group, SocketPath};
