@@ -2,7 +2,8 @@
 //! Calls and watches of a test's server: refused with the same values whatever is in between, and broken
 //! as the test says.
 
-#![allow(clippy::unwrap_used)] // clippy.toml's exception for tests does not reach their functions
+// clippy.toml's exceptions for tests do not reach their functions.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod worlds;
 

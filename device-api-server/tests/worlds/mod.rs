@@ -2,7 +2,7 @@
 //! One server for a test, and the three ways to it, which must behave the same.
 
 // Each test binary uses its own part of this file, and clippy.toml's exceptions for tests do not reach it.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Duration;
 
