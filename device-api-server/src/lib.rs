@@ -24,6 +24,8 @@
 //! Main modules: [`Config`] (the flags), [`datastore`] (from URL to store), [`Listener`] (the socket),
 //! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry), [`LeaseApi`]
 //! (that of leases).
+//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry). With the
+//! feature `testing`, `testing` has a server for the tests of those who use the API.
 
 mod accept;
 mod address;
@@ -43,6 +45,8 @@ mod server;
 mod shutdown;
 pub mod source;
 mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod units;
 
 pub use self::address::{AddressError, Group, SocketPath};
