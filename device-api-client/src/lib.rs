@@ -38,6 +38,7 @@ mod reflector;
 mod store;
 mod target;
 mod transport;
+pub mod wait;
 pub mod watcher;
 mod wire;
 
