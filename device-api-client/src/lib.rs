@@ -31,18 +31,22 @@
 //!   [`ConnectError`] is only for making a client.
 
 mod api;
+mod backoff;
 mod connect;
 mod error;
 mod gpu;
 mod target;
 mod transport;
 mod wire;
+mod writers;
 
 pub use device_api_core as core;
 
 pub use self::api::Api;
+pub use self::backoff::Backoff;
 pub use self::connect::{Client, ConnectOptions};
 pub use self::error::ConnectError;
 pub use self::target::{DEFAULT_TARGET, TARGET_VARIABLES, Target};
 pub use self::transport::Transport;
 pub use self::wire::{ApiWatch, WireResource};
+pub use self::writers::{Entry, Outcome, VerbsExt, retry_on_conflict};
