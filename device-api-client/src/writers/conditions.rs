@@ -7,7 +7,7 @@ use device_api_core::{Error, Result};
 use serde_json::{Value, json};
 
 /// The patch that sets these conditions and takes those of the types `gone` away.
-pub(crate) fn patch<R: Resource>(set: &[Condition], gone: &[&str]) -> Result<Patch> {
+pub(crate) fn patch<R: Resource>(set: &[Condition], gone: &[String]) -> Result<Patch> {
     // Without the key the list would be replaced as a whole, with the conditions of all the others.
     if !R::MERGE_KEYS.contains(&("/status/conditions", "type")) {
         let why = format!("{} has no conditions that merge by type: use modify_status", R::PLURAL);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What writers do again and again, on any handle.
 
-mod conditions;
+pub(crate) mod conditions;
 mod entry;
 mod retry;
 
