@@ -31,23 +31,26 @@
 //!   [`ConnectError`] is only for making a client.
 
 mod api;
-mod backoff;
 mod connect;
 mod error;
 mod gpu;
 mod provider;
+mod reflector;
+mod store;
 mod target;
 mod transport;
+pub mod watcher;
 mod wire;
 mod writers;
 
 pub use device_api_core as core;
 
 pub use self::api::Api;
-pub use self::backoff::Backoff;
 pub use self::connect::{Client, ConnectOptions};
 pub use self::error::ConnectError;
 pub use self::provider::{Declaration, Provider};
+pub use self::reflector::{Reflector, ReflectorOptions};
+pub use self::store::{Index, Store, Subscription, Update};
 pub use self::target::{DEFAULT_TARGET, TARGET_VARIABLES, Target};
 pub use self::transport::Transport;
 pub use self::wire::{ApiWatch, WireResource};

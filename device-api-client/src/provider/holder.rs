@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::declaration::{Declaration, Difference};
-use crate::Backoff;
+use crate::watcher::Backoff;
 use crate::writers::conditions;
 
 /// How many objects are listed at a time.
@@ -62,8 +62,8 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
         progress: watch::Sender<Progress>,
     ) -> Result<()> {
         let interval = self.request.duration / 3;
-        let backoff = Backoff::default().with_longest(interval);
-        let (mut next, mut failures) = (Instant::now() + interval, 0);
+        let mut pauses = Backoff::default().with_longest(interval).pauses();
+        let mut next = Instant::now() + interval;
         loop {
             tokio::select! {
                 changed = declared.changed() => if changed.is_err() {
@@ -95,12 +95,12 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
                         progress.number = number;
                         progress.refused = refused;
                     });
-                    (next, failures) = (Instant::now() + interval, 0);
+                    next = Instant::now() + interval;
+                    pauses.reset();
                 }
                 Err(error) => {
                     tracing::debug!(lease = self.request.name, %error, "cannot renew or write now; trying again");
-                    next = Instant::now() + backoff.pause(failures);
-                    failures = failures.saturating_add(1);
+                    next = Instant::now() + pauses.next_pause();
                 }
             }
         }

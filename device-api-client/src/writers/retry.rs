@@ -6,32 +6,41 @@ use std::time::Duration;
 
 use device_api_core::Result;
 
-use crate::Backoff;
+use crate::watcher::{Backoff, Pauses};
 
-/// How often a writer tries before it gives up: about a second of conflicts, as [`Verbs::modify`].
+/// How often a writer tries before it gives up: as [`Verbs::modify`].
 ///
 /// [`Verbs::modify`]: device_api_core::registry::Verbs::modify
 const TRIES: u32 = 16;
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(250) };
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The tries of one write.
-#[derive(Debug, Default)]
-pub(super) struct Tries(u32);
+#[derive(Debug)]
+pub(super) struct Tries {
+    left: u32,
+    pauses: Pauses,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        let backoff = Backoff::default().with_first(FIRST_PAUSE).with_longest(LONGEST_PAUSE);
+        Self { left: TRIES - 1, pauses: backoff.pauses() }
+    }
+}
 
 impl Tries {
     /// Waits for the next try; false when there is none.
     pub(super) async fn again(&mut self) -> bool {
-        self.0 += 1;
-        if self.0 >= TRIES {
-            return false;
-        }
-        tokio::time::sleep(BACKOFF.pause(self.0 - 1)).await;
+        let Some(left) = self.left.checked_sub(1) else { return false };
+        self.left = left;
+        tokio::time::sleep(self.pauses.next_pause()).await;
         true
     }
 }
 
-/// Does something again as long as it ends with a conflict, up to 16 times, with random pauses that grow and take about a
-/// second together: then the last conflict is returned. Each try must read anew what it changes.
+/// Does something again as long as it ends with a conflict, up to 16 times, with random pauses that grow and take about two
+/// seconds together: then the last conflict is returned. Each try must read anew what it changes.
 ///
 /// For a change to one object [`Verbs::modify`](device_api_core::registry::Verbs::modify) is shorter.
 ///
