@@ -141,11 +141,16 @@ impl NvmlFlags {
         let driver: Arc<dyn Driver> = match &self.nvml {
             NvmlMode::Off => return Ok(None),
             NvmlMode::Simulated(spec) => Arc::new(Simulated::new(Scenario::from_spec(spec)?)),
-            NvmlMode::Auto | NvmlMode::On => {
-                Arc::new(Nvml::new(NvmlOptions::default().with_driver_root(self.nvml_driver_root.clone())))
-            }
+            NvmlMode::Auto | NvmlMode::On => Arc::new(Nvml::new(self.nvml_options())),
         };
         Ok(Some((driver, self.options()?)))
+    }
+
+    fn nvml_options(&self) -> NvmlOptions {
+        let options = NvmlOptions::default().with_driver_root(self.nvml_driver_root.clone());
+        // The driver container shows its whole root, with the node's devices: ours may not have them.
+        let sysfs = self.nvml_driver_root.join("sys");
+        if sysfs.join("bus/pci").is_dir() { options.with_sysfs(sysfs) } else { options }
     }
 
     fn options(&self) -> Result<SourceOptions, PolicyError> {
