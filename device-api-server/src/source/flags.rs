@@ -82,12 +82,20 @@ pub struct NvmlFlags {
     /// How long the API believes what the source said after its last sign of life, which it gives three
     /// times as often
     #[arg(long, env = "DEVICE_API_NVML_LEASE_DURATION", value_name = "DURATION", default_value = "30s",
-          value_parser = at_least(SECOND))]
+          value_parser = lease_duration)]
     pub nvml_lease_duration: Span,
 }
 
 const SECOND: Span = Span(Duration::from_secs(1));
 const TENTH: Span = Span(Duration::from_millis(100));
+
+/// Longer is no lease: `AcquireLease` refuses it.
+const LONGEST_LEASE: Span = Span(Duration::from_secs(3600));
+
+fn lease_duration(text: &str) -> Result<Span, String> {
+    let duration = at_least(SECOND)(text)?;
+    if duration <= LONGEST_LEASE { Ok(duration) } else { Err(format!("write at most {LONGEST_LEASE}")) }
+}
 
 /// A driver, and how to watch it.
 pub type Source = (Arc<dyn Driver>, SourceOptions);
