@@ -71,8 +71,8 @@ pub(super) async fn follow(
     }
 }
 
-/// Whether the driver was gone: what comes back is another load of it.
+/// Whether the driver was gone: what comes back is another load of it. A library that was not there is no sign of that: it
+/// may be mounted late, under a driver that was loaded all the time.
 fn is_unloaded(why: &DriverError) -> bool {
-    use DriverError::{DriverNotLoaded, LibraryNotFound, VersionMismatch};
-    matches!(why, DriverNotLoaded | LibraryNotFound { .. } | VersionMismatch)
+    matches!(why, DriverError::DriverNotLoaded | DriverError::VersionMismatch)
 }
