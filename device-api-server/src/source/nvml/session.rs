@@ -116,6 +116,13 @@ impl<'a> Session<'a> {
                 }
             };
             if let Err(why) = outcome {
+                // What was reported before the driver went is not forgotten with it.
+                let now = self.now();
+                while let Ok(pumped) = events.try_recv() {
+                    if let Pumped::Event(event) = pumped {
+                        self.gpus.reported(&event, now);
+                    }
+                }
                 return Some(why);
             }
             self.out.send_replace(self.gpus.observation());
@@ -253,6 +260,7 @@ impl<'a> Session<'a> {
 
     fn take_events(&mut self, batch: &mut Vec<Pumped>) -> Result<(), DriverError> {
         let mut touched = BTreeSet::new();
+        let mut outcome = Ok(());
         let now = self.now();
         for pumped in batch.drain(..) {
             match pumped {
@@ -268,7 +276,7 @@ impl<'a> Session<'a> {
                     }
                     touched.insert(event.uuid);
                 }
-                Pumped::Broken(error) => self.deafen(error)?,
+                Pumped::Broken(error) => outcome = outcome.and(self.deafen(error)),
                 Pumped::Mended => {
                     self.broken = None;
                     self.list();
@@ -278,7 +286,7 @@ impl<'a> Session<'a> {
         for uuid in touched {
             self.gpus.refresh(&uuid);
         }
-        Ok(())
+        outcome
     }
 
     /// A lost GPU can spoil the wait for the events of all. Subscribed to anew, the others are heard.
