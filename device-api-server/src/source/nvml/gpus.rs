@@ -12,6 +12,7 @@ use super::chart::{Acknowledgement, Chart, NVML_READY};
 use super::driver::{Description, DriverError, Event, Found, Identity, Vitals};
 use super::labels::labels;
 use super::policy::Policy;
+use super::session::is_of_one_gpu;
 use crate::source::merge::ACKNOWLEDGE_XIDS;
 use crate::source::observation::{Observation, Observed, Stored, object_name};
 
@@ -143,6 +144,9 @@ impl Gpus {
             let slot = &known.identity.pci_bus_id;
             slot.is_some() && identities.iter().any(|identity| identity.pci_bus_id == *slot)
         };
+        // Who does not say who it is may be any that is missing.
+        let mut nameless = found.iter().filter_map(|found| found.identity.as_ref().err());
+        let why = nameless.find(|why| !is_of_one_gpu(why)).cloned().unwrap_or(DriverError::GpuLost);
         let missing: Vec<_> = self
             .known
             .iter()
@@ -156,7 +160,7 @@ impl Gpus {
             } else if let Some(known) = self.known.get_mut(&uuid) {
                 known.is_listed = false;
                 known.was_examined = true;
-                known.chart.unreachable(&DriverError::GpuLost, now);
+                known.chart.unreachable(&why, now);
                 self.refresh(&uuid);
             }
         }

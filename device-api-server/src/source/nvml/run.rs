@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::driver::{Driver, DriverError};
 use super::gpus::Gpus;
 use super::options::SourceOptions;
-use super::session::{Session, is_of_one_gpu};
+use super::session::{Session, is_of_one_gpu, of_all};
 use crate::source::observation::{Observation, Stored};
 use crate::source::pause::Backoff;
 
@@ -53,7 +53,7 @@ pub(super) async fn follow(
                 }
                 why
             }
-            Err(why) => why,
+            Err(why) => of_all(why),
         };
         was_unloaded |= is_unloaded(&why);
         gpus.unreachable(&why, now());

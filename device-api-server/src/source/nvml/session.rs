@@ -210,7 +210,11 @@ impl<'a> Session<'a> {
     }
 
     fn take_list(&mut self, listed: Result<Vec<Found>, DriverError>) -> Result<(), DriverError> {
-        let found = listed?;
+        let found = listed.map_err(of_all)?;
+        let mut errors = found.iter().filter_map(|found| found.identity.as_ref().err());
+        if let Some(why) = errors.find(|why| is_of_the_driver(why)) {
+            return Err(why.clone());
+        }
         for uuid in self.gpus.listed(&found, self.now()) {
             self.ask(&uuid, Questions { describe: true, ..Questions::default() });
         }
@@ -315,6 +319,15 @@ impl<'a> Session<'a> {
 fn is_of_the_driver(error: &DriverError) -> bool {
     use DriverError::{DriverNotLoaded, LibraryNotFound, Uninitialized, VersionMismatch};
     matches!(error, DriverNotLoaded | LibraryNotFound { .. } | Uninitialized | VersionMismatch)
+}
+
+/// The error of a call about all GPUs, which says nothing of a single one.
+pub(super) fn of_all(error: DriverError) -> DriverError {
+    if is_of_one_gpu(&error) {
+        DriverError::Other { call: "a call about all GPUs", why: error.to_string() }
+    } else {
+        error
+    }
 }
 
 /// Whether an error is about one GPU that is gone.
