@@ -3,6 +3,7 @@
 //! no registry, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use device_api_core::resource::{Gpu, GpuTelemetry, Timestamp, condition};
@@ -33,6 +34,8 @@ struct Known {
     description: Description,
     telemetry: Option<GpuTelemetry>,
     chart: Chart,
+    /// Why it does not answer, and why its events are not delivered, as the log has it.
+    said: [Option<DriverError>; 2],
     /// Whether it was looked at since it is known, or since the driver was reloaded. Until then nothing is declared: that
     /// the source has just started is no news of the GPU.
     was_examined: bool,
@@ -160,6 +163,7 @@ impl Gpus {
             } else if let Some(known) = self.known.get_mut(&uuid) {
                 known.is_listed = false;
                 known.was_examined = true;
+                say(&mut known.said[0], Some(&why), &uuid, SILENT);
                 known.chart.unreachable(&why, now);
                 self.refresh(&uuid);
             }
@@ -189,6 +193,7 @@ impl Gpus {
     pub(super) fn examined(&mut self, uuid: &str, outcome: &Result<Vitals, DriverError>, now: Timestamp) {
         let Some(known) = self.known.get_mut(uuid) else { return };
         known.was_examined = true;
+        say(&mut known.said[0], outcome.as_ref().err(), uuid, SILENT);
         known.chart.vitals(outcome.as_ref(), now);
         self.refresh(uuid);
     }
@@ -196,6 +201,7 @@ impl Gpus {
     /// Takes over whether the events of a GPU are delivered.
     pub(super) fn subscribed(&mut self, uuid: &str, outcome: Result<(), &DriverError>) {
         let Some(known) = self.known.get_mut(uuid) else { return };
+        say(&mut known.said[1], outcome.err(), uuid, UNHEARD);
         known.chart.subscribed(outcome);
         self.refresh(uuid);
     }
@@ -241,6 +247,7 @@ impl Gpus {
             description: Description::default(),
             telemetry: None,
             chart: Chart::new(Arc::clone(policy), boot_id.clone()),
+            said: [None, None],
             was_examined: false,
             is_listed: false,
             was_stored: false,
@@ -298,6 +305,22 @@ impl Gpus {
             gone.insert(name);
         }
     }
+}
+
+const SILENT: &str = "a GPU does not answer";
+const UNHEARD: &str = "no events of a GPU are delivered";
+
+/// Logs what is wrong with a GPU once, and that it is over.
+fn say(said: &mut Option<DriverError>, why: Option<&DriverError>, uuid: &str, what: &str) {
+    // Which call hangs, and the number of an error, are no news.
+    if said.as_ref().map(discriminant) == why.map(discriminant) {
+        return;
+    }
+    match why {
+        Some(error) => tracing::warn!(gpu = uuid, %error, "{what}"),
+        None => tracing::info!(gpu = uuid, "it is over that {what}"),
+    }
+    *said = why.cloned();
 }
 
 /// The UUID of the GPU that a MIG device is a part of.

@@ -235,16 +235,15 @@ impl<'a> Session<'a> {
             return Err(why.clone());
         }
         if let Some(subscription) = inspection.subscription {
-            match &subscription {
-                Ok(()) => drop(self.subscribed.insert(uuid.to_owned())),
-                Err(error) => tracing::warn!(gpu = uuid, %error, "no events of this GPU"),
+            if subscription.is_ok() {
+                self.subscribed.insert(uuid.to_owned());
             }
             self.gpus.subscribed(uuid, subscription.as_ref().copied());
         }
         match inspection.description {
             Some(Ok(description)) => self.gpus.described(uuid, description),
             // Its vitals say what that means; it is what it was.
-            Some(Err(error)) => tracing::warn!(gpu = uuid, %error, "cannot describe a GPU"),
+            Some(Err(error)) => tracing::debug!(gpu = uuid, %error, "cannot describe a GPU"),
             None => {}
         }
         if let Some(vitals) = inspection.vitals {
