@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Waiting for an object, through everything that may happen meanwhile.
-#![allow(clippy::unwrap_used)] // clippy.toml's exception for tests does not reach their functions
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // clippy.toml's exception for tests does not reach their functions
 
 mod node;
 

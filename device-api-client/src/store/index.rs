@@ -19,12 +19,13 @@ pub struct Index<R, K> {
 }
 
 struct Entries<R, K> {
-    keys_of: Box<dyn Fn(&R) -> Vec<K> + Send + Sync>,
+    keys_of: Box<KeysOf<R, K>>,
     // Guards the entries. It is written under the store's write lock and read under its read lock, in that
     // order, so that both show the same state.
     by_key: RwLock<BTreeMap<K, Objects<R>>>,
 }
 
+type KeysOf<R, K> = dyn Fn(&R) -> Vec<K> + Send + Sync;
 type Objects<R> = BTreeMap<Key, Arc<R>>;
 
 impl<R: Resource, K: Ord + Clone + Send + Sync + 'static> Index<R, K> {
