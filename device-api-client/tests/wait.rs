@@ -76,6 +76,16 @@ async fn an_object_is_deleted_even_if_another_has_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_seen_in_half_a_list_counts_for_nothing_in_the_next_one() {
+    let node = Node::start(History::default()).await;
+    create(&node, &gpu("a")).await;
+    node.meets_once([Fault::Cut(1, lost()), Fault::Slow(Duration::from_secs(5))]);
+    let server = node.clone();
+    later(async move { delete(&server, "a").await });
+    assert_eq!(wait_for(&node.remote(), "a", exists().not(), PATIENCE).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_object_is_that_of_the_handles_namespace_and_of_default_where_it_has_none() {
     let node = Node::start(History::default()).await;
     let mut left = with_uuid("a", "left");
