@@ -26,6 +26,7 @@
 //!   [`Client::try_default`] as existing clients find it, and made anew when it is lost.
 //! - [`Api`]: the verbs, for any [`WireResource`]. Code that is to run in the server's process too takes
 //!   [`Verbs`](device_api_core::registry::Verbs) instead, which `Api` implements.
+//! - [`LeaseApi`]: leases, by which a provider says that it lives.
 //! - [`Client::from_service`]: the same `Api` on a server with no socket in between, for tests and embedders.
 //! - [`Reflector`]: keeps a [`Store`] of objects true, for any number of readers and subscribers. Under it is a
 //!   [`watcher`], a watch that heals by itself.
@@ -37,6 +38,8 @@ mod api;
 mod connect;
 mod error;
 mod gpu;
+mod lease;
+mod provider;
 mod reflector;
 mod store;
 mod target;
@@ -44,14 +47,18 @@ mod transport;
 pub mod wait;
 pub mod watcher;
 mod wire;
+mod writers;
 
 pub use device_api_core as core;
 
 pub use self::api::Api;
 pub use self::connect::{Client, ConnectOptions};
 pub use self::error::ConnectError;
+pub use self::lease::LeaseApi;
+pub use self::provider::{Declaration, Provider};
 pub use self::reflector::{Reflector, ReflectorOptions};
 pub use self::store::{Index, Store, Subscription, Update};
 pub use self::target::{DEFAULT_TARGET, TARGET_VARIABLES, Target};
 pub use self::transport::Transport;
 pub use self::wire::{ApiWatch, WireResource};
+pub use self::writers::{Entry, Outcome, VerbsExt, retry_on_conflict};

@@ -11,6 +11,7 @@
 
 mod books;
 mod cache;
+mod decide;
 mod ledger;
 mod options;
 mod owner;
@@ -27,6 +28,7 @@ mod verbs;
 mod watch;
 mod write;
 
+pub(crate) use self::decide::Decided;
 pub use self::ledger::{Ledger, LedgerState};
 pub use self::options::{Clock, History, LedgerOptions, Limits, SystemClock};
 pub use self::params::{

@@ -181,7 +181,7 @@ impl<R: Resource> Registry<R> {
         self.ledger.write(move |stage| write.delete(stage, &when)).await.map(drop)
     }
 
-    fn writer(&self, part: Part, key: Key, params: &PostParams) -> Result<Write<R>> {
+    pub(super) fn writer(&self, part: Part, key: Key, params: &PostParams) -> Result<Write<R>> {
         check_field_manager(&params.field_manager)?;
         let actor = match (&*self.actor, params.field_manager.as_str()) {
             (actor, "") => actor.to_owned(),

@@ -2,7 +2,7 @@
 //! One batch of writes before it is committed.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::books::Usage;
@@ -90,6 +90,20 @@ impl Stage {
             }
             None => cache.stored(key),
         }
+    }
+
+    /// Every object of a type as the writes before this one left it, in order.
+    pub(super) fn all<R: Resource>(&mut self, cache: &Cache<R>) -> Vec<Arc<R>> {
+        let mut objects: BTreeMap<Key, Arc<R>> =
+            cache.snapshot(None).objects.into_iter().map(|(key, stored)| (key, stored.object)).collect();
+        for ((_, key), touched) in self.touched.iter().filter(|((plural, _), _)| *plural == R::PLURAL) {
+            self.involved = true;
+            match touched.downcast_ref::<Option<Stored<R>>>() {
+                Some(Some(stored)) => objects.insert(key.clone(), Arc::clone(&stored.object)),
+                _ => objects.remove(key),
+            };
+        }
+        objects.into_values().collect()
     }
 
     /// Checks everything about a write that [`Self::write`] would, and stages nothing.

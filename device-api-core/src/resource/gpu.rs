@@ -123,6 +123,10 @@ impl Resource for Gpu {
     fn conditions(&self) -> &[Condition] {
         &self.status.conditions
     }
+
+    fn conditions_mut(&mut self) -> &mut [Condition] {
+        &mut self.status.conditions
+    }
 }
 
 impl Serialize for Gpu {

@@ -91,4 +91,10 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + S
     fn conditions(&self) -> &[Condition] {
         &[]
     }
+
+    /// The same conditions, to change them when their provider's [lease](crate::lease) has expired; none unless overridden.
+    #[must_use]
+    fn conditions_mut(&mut self) -> &mut [Condition] {
+        &mut []
+    }
 }

@@ -46,6 +46,8 @@ pub struct TimestampError {
 }
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const UNIX_EPOCH: Self = Self { seconds: 0, nanos: 0 };
     const MIN: Self = Self { seconds: FIRST_SECOND, nanos: 0 };
     const MAX: Self = Self { seconds: LAST_SECOND, nanos: NANOS_IN_SECOND - 1 };
 

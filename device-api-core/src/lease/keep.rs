@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Notes that leases have expired, and sets the conditions of their providers to Unknown.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Leases;
+use super::record::LeaseSpec;
+use crate::registry::{
+    Decided, Ledger, LedgerState, Part, PostParams, Preconditions, Registry, Watch, WatchEvent, WatchParams,
+};
+use crate::resource::{Condition, ConditionStatus, Resource, Timestamp};
+use crate::{Error, Result};
+
+/// The reason of a condition that was set to Unknown because the lease of its provider has expired.
+pub const PROVIDER_LOST: &str = "ProviderLost";
+
+/// Who is noted in the store as the writer.
+const ACTOR: &str = "lease-keeper";
+/// How long to wait after a store did not take a write.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Condition types whose provider is lost: what to say of each.
+type Lost = BTreeMap<String, String>;
+
+impl Leases {
+    /// Keeps the conditions of these objects true to the leases, until the ledger is closed: once for each kind of objects that
+    /// has [conditions](Resource::conditions_mut).
+    ///
+    /// For as long as a lease is expired, its condition types are Unknown with the reason [`PROVIDER_LOST`] on every object
+    /// that has them, whoever writes them: a provider that was paused is overruled until it renews. Types that another lease
+    /// has, which is held, are left alone.
+    pub async fn keep<R: Resource>(&self, objects: Registry<R>) {
+        let (leases, objects) = (self.as_actor(ACTOR), objects.namespaced("").as_actor(ACTOR));
+        while is_open(objects.ledger()) {
+            // Nobody would notice that there is no keeper any more.
+            let ended = AssertUnwindSafe(leases.attend(&objects)).catch_unwind().await;
+            let trouble = match ended {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked".to_owned(),
+            };
+            if is_open(objects.ledger()) {
+                tracing::warn!(trouble, resource = R::PLURAL, "cannot see to expired leases now; trying again");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Until a watch ends.
+    async fn attend<R: Resource>(&self, objects: &Registry<R>) -> Result<()> {
+        let mut changes = self.records.watch(&WatchParams::default()).await?;
+        loop {
+            self.note_expiries().await?;
+            let lost = self.lost();
+            let overruling = self.overrule(objects, &lost);
+            tokio::pin!(overruling);
+            while self.lost() == lost {
+                tokio::select! {
+                    change = changes.next() => match change {
+                        Some(change) => drop(change?),
+                        None => return Ok(()),
+                    },
+                    () = wait_until(self.next_deadline()) => {}
+                    ended = &mut overruling, if !lost.is_empty() => return ended,
+                }
+                self.note_expiries().await?;
+            }
+        }
+    }
+
+    /// Notes in the store which leases are over.
+    async fn note_expiries(&self) -> Result<()> {
+        let records = self.records.all();
+        let held: HashSet<&str> = records
+            .iter()
+            .map(|record| record.spec())
+            .filter(|spec| !spec.expired)
+            .map(|spec| spec.id.as_str())
+            .collect();
+        self.deadlines.retain(&held);
+        for record in records.iter().filter(|record| !record.spec().expired) {
+            if !self.deadlines.is_over(record.spec()) {
+                continue;
+            }
+            let (deadlines, name) = (Arc::clone(&self.deadlines), record.name().to_owned());
+            let is_noted = self
+                .records
+                .decide(record.name(), move |all| {
+                    let current = all.iter().find(|record| record.name() == name).map(|record| record.spec());
+                    // It may have been renewed, taken over or released by now.
+                    Ok(match current.filter(|spec| !spec.expired && deadlines.is_over(spec)) {
+                        Some(spec) => {
+                            let renewed_at = deadlines.of(spec).1;
+                            (Decided::Put(LeaseSpec { expired: true, renewed_at, ..spec.clone() }), true)
+                        }
+                        None => (Decided::Keep, false),
+                    })
+                })
+                .await?;
+            if is_noted {
+                let types = record.spec().condition_types.join(",");
+                tracing::warn!(lease = record.name(), types, "a provider has not renewed its lease in time");
+            }
+        }
+        Ok(())
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let records = self.records.all();
+        records.iter().filter(|record| !record.spec().expired).map(|record| self.deadlines.of(record.spec()).0).min()
+    }
+
+    /// The types of leases whose expiry is noted, but for those of leases that are held.
+    fn lost(&self) -> Lost {
+        let records = self.records.all();
+        let (expired, held): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.spec().expired);
+        let held: BTreeSet<&String> = held.iter().flat_map(|record| &record.spec().condition_types).collect();
+        let mut lost = Lost::new();
+        for record in expired {
+            for type_ in record.spec().condition_types.iter().filter(|type_| !held.contains(type_)) {
+                lost.entry(type_.clone()).or_insert_with(|| {
+                    let (name, duration) = (record.name(), record.spec().duration);
+                    format!(
+                        "provider {name:?} has not renewed its lease of {duration:?}: what it said may be out of date"
+                    )
+                });
+            }
+        }
+        lost
+    }
+
+    /// Sets the lost conditions of all objects, and of those that are written from now on, to Unknown, until the watch ends.
+    async fn overrule<R: Resource>(&self, objects: &Registry<R>, lost: &Lost) -> Result<()> {
+        let mut written: Watch<R> = objects.watch(&WatchParams::default()).await?;
+        while let Some(event) = written.next().await {
+            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event? else { continue };
+            if object.conditions().iter().any(|condition| claims(condition, lost)) {
+                self.overrule_one(objects, &*object).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn overrule_one<R: Resource>(&self, objects: &Registry<R>, object: &R) -> Result<()> {
+        let (leases, now) = (self.clone(), self.now().truncated_to_seconds());
+        let change = move |object: &mut R| {
+            // Asked again here, between other writes: when a renewal was answered, nothing that its provider writes then is
+            // overruled.
+            let lost = leases.lost();
+            for condition in object.conditions_mut() {
+                set_unknown(condition, &lost, now);
+            }
+            Ok(())
+        };
+        let metadata = object.metadata();
+        let objects = objects.namespaced(&metadata.namespace);
+        let (params, when) = (PostParams::default(), Preconditions::default());
+        match objects.modify(Part::Status, &metadata.name, &params, when, change).await {
+            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) if error.is_unavailable() => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "cannot set the conditions of a lost provider to Unknown");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether a condition says something that nobody stands for any more.
+fn claims(condition: &Condition, lost: &Lost) -> bool {
+    let is_so = condition.status == ConditionStatus::Unknown && condition.reason == PROVIDER_LOST;
+    !is_so && lost.contains_key(&condition.type_)
+}
+
+fn set_unknown(condition: &mut Condition, lost: &Lost, now: Timestamp) {
+    if !claims(condition, lost) {
+        return;
+    }
+    if condition.status != ConditionStatus::Unknown {
+        condition.status = ConditionStatus::Unknown;
+        condition.last_transition_time = Some(now);
+    }
+    PROVIDER_LOST.clone_into(&mut condition.reason);
+    condition.message = lost.get(&condition.type_).cloned().unwrap_or_default();
+}
+
+fn is_open(ledger: &Ledger) -> bool {
+    !matches!(*ledger.state().borrow(), LedgerState::Closed | LedgerState::Failed)
+}
+
+async fn wait_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The leases of a ledger, in process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::deadlines::Deadlines;
+use super::record::{LeaseRecord, LeaseSpec, LeaseStrategy};
+use super::{AcquireLease, Lease, LeaseState, LeaseVerbs, check};
+use crate::registry::{Decided, Ledger, Registry};
+use crate::resource::{Resource as _, Timestamp};
+use crate::{Error, Result};
+
+/// How many leases there may be, expired ones among them.
+const MAX_LEASES: usize = 256;
+/// How many condition types all leases may have together: no object has more conditions.
+const MAX_TYPES: usize = 1024;
+
+/// The leases of a ledger. Cheap to clone.
+///
+/// Who holds what is stored, since it must outlive a restart; until when is in memory alone, so that a
+/// renewal costs neither a write nor a resource version. After a restart each lease that was held has one full
+/// duration from then.
+///
+/// A lease is over from its deadline on. [`Self::keep`] notes it then, and sees to the conditions.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    pub(super) records: Registry<LeaseRecord>,
+    pub(super) deadlines: Arc<Deadlines>,
+}
+
+impl Leases {
+    /// The leases of this ledger. Once for each ledger: clone them to have more handles.
+    ///
+    /// # Errors
+    /// As [`Ledger::registry`].
+    pub async fn open(ledger: &Ledger) -> Result<Self> {
+        let leases = Self { records: ledger.registry(LeaseStrategy).await?, deadlines: Arc::default() };
+        for record in leases.records.all() {
+            // Its time runs from now.
+            leases.deadlines.of(record.spec());
+        }
+        Ok(leases)
+    }
+
+    /// The same leases for another writer, whom each record in the store will name.
+    #[must_use]
+    pub fn as_actor(&self, actor: &str) -> Self {
+        Self { records: self.records.as_actor(actor), ..self.clone() }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.records.ledger().options().clock.now()
+    }
+
+    fn lease(&self, name: &str, spec: &LeaseSpec, state: LeaseState) -> Lease {
+        Lease {
+            name: name.to_owned(),
+            id: spec.id.clone(),
+            duration: spec.duration,
+            condition_types: spec.condition_types.clone(),
+            state,
+            acquired_at: spec.acquired_at,
+            renewed_at: self.deadlines.of(spec).1,
+        }
+    }
+
+    fn state(&self, spec: &LeaseSpec) -> LeaseState {
+        if self.deadlines.is_over(spec) { LeaseState::Expired } else { LeaseState::Held }
+    }
+
+    /// The lease, if this request is no more than a renewal in time: then it is renewed, and nothing is written.
+    async fn renewed(&self, request: &AcquireLease) -> Result<Option<Lease>> {
+        let Some(record) = self.records.get_opt(&request.name).await? else { return Ok(None) };
+        let spec = record.spec();
+        let is_same = request.id.as_ref() == Some(&spec.id)
+            && request.duration == spec.duration
+            && request.condition_types == spec.condition_types;
+        let is_renewed = is_same && self.deadlines.renew(spec, self.now());
+        Ok(is_renewed.then(|| self.lease(&request.name, spec, LeaseState::Held)))
+    }
+
+    /// What becomes of a request, in sight of all leases.
+    fn decide(&self, request: &AcquireLease, all: &[Arc<LeaseRecord>]) -> Result<(LeaseSpec, LeaseState)> {
+        let name = &request.name;
+        let now = self.now();
+        let current = all.iter().find(|record| record.name() == *name).map(|record| record.spec());
+        let (id, acquired_at, state) = match (current, &request.id) {
+            (None, Some(_)) => return Err(Error::not_found::<LeaseRecord>(name)),
+            (Some(current), Some(id)) if *id == current.id => (id.clone(), current.acquired_at, self.state(current)),
+            (Some(current), Some(_)) => {
+                let why = format!("it was taken over at {}: stop, or acquire it anew", current.acquired_at);
+                return Err(conflict(name, why));
+            }
+            (Some(current), None) if !request.take_over && !self.deadlines.is_over(current) => {
+                let why = format!("it is held since {}: wait until it expires, or take it over", current.acquired_at);
+                return Err(conflict(name, why));
+            }
+            (_, None) => (uuid::Uuid::new_v4().to_string(), now, LeaseState::Held),
+        };
+        self.check_types(request, all)?;
+        check_number(request, all)?;
+        let unchanged = current.filter(|current| {
+            current.id == id
+                && !current.expired
+                && current.duration == request.duration
+                && current.condition_types == request.condition_types
+        });
+        let spec = LeaseSpec {
+            id,
+            duration: request.duration,
+            condition_types: request.condition_types.clone(),
+            expired: false,
+            acquired_at,
+            renewed_at: unchanged.map_or(now, |current| current.renewed_at),
+        };
+        // Here, between other writes: whoever notes expiries after this finds the lease renewed. Should the write fail, the
+        // record says expired, or has another id.
+        self.deadlines.begin(&spec, now);
+        Ok((spec, state))
+    }
+
+    /// Checks that no other lease that is held has one of the request's types.
+    fn check_types(&self, request: &AcquireLease, all: &[Arc<LeaseRecord>]) -> Result<()> {
+        let mut owners: HashMap<&str, &LeaseRecord> = HashMap::new();
+        for record in all.iter().filter(|record| record.name() != request.name) {
+            if !self.deadlines.is_over(record.spec()) {
+                owners.extend(record.spec().condition_types.iter().map(|type_| (type_.as_str(), &**record)));
+            }
+        }
+        for type_ in &request.condition_types {
+            if let Some(owner) = owners.get(type_.as_str()) {
+                let (other, since) = (owner.name(), owner.spec().acquired_at);
+                let why = format!("condition type {type_:?} belongs to lease {other:?}, which is held since {since}");
+                return Err(conflict(&request.name, why));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks that there are not too many leases.
+fn check_number(request: &AcquireLease, all: &[Arc<LeaseRecord>]) -> Result<()> {
+    let others = || all.iter().filter(|record| record.name() != request.name);
+    let types: usize = others().map(|record| record.spec().condition_types.len()).sum();
+    let over = |what: &str, limit: usize| {
+        Err(Error::TooLarge {
+            what: format!("the number of {what}"),
+            limit: limit.to_string(),
+            hint: "release leases that nobody needs".to_owned(),
+        })
+    };
+    if others().count() >= MAX_LEASES {
+        return over("leases", MAX_LEASES);
+    }
+    if types + request.condition_types.len() > MAX_TYPES {
+        return over("condition types of all leases", MAX_TYPES);
+    }
+    Ok(())
+}
+
+fn conflict(name: &str, why: String) -> Error {
+    Error::Conflict { resource: LeaseRecord::PLURAL.to_owned(), name: name.to_owned(), why }
+}
+
+impl LeaseVerbs for Leases {
+    async fn acquire(&self, request: &AcquireLease) -> Result<Lease> {
+        check::request(request)?;
+        if let Some(lease) = self.renewed(request).await? {
+            return Ok(lease);
+        }
+        let (leases, request) = (self.clone(), request.clone());
+        let name = request.name.clone();
+        self.records
+            .decide(&name, move |all| {
+                let (spec, state) = leases.decide(&request, all)?;
+                let lease = leases.lease(&request.name, &spec, state);
+                Ok((Decided::Put(spec), lease))
+            })
+            .await
+    }
+
+    async fn release(&self, name: &str, id: Option<&str>) -> Result<()> {
+        check::name(name)?;
+        let (leases, id, wanted) = (self.clone(), id.map(str::to_owned), name.to_owned());
+        self.records
+            .decide(name, move |all| {
+                let found = all.iter().find(|record| record.name() == wanted);
+                let current = found.ok_or_else(|| Error::not_found::<LeaseRecord>(&wanted))?.spec();
+                match id {
+                    Some(id) if id != current.id => {
+                        let why = format!("it was taken over at {}", current.acquired_at);
+                        Err(conflict(&wanted, why))
+                    }
+                    None if !leases.deadlines.is_over(current) => {
+                        let why = format!("it is held since {}: its holder releases it by its id", current.acquired_at);
+                        Err(conflict(&wanted, why))
+                    }
+                    _ => Ok((Decided::Delete, ())),
+                }
+            })
+            .await
+    }
+
+    async fn list(&self) -> Result<Vec<Lease>> {
+        let records = self.records.all();
+        Ok(records.iter().map(|record| self.lease(record.name(), record.spec(), self.state(record.spec()))).collect())
+    }
+}
