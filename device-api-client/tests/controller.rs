@@ -10,7 +10,7 @@ use std::time::Duration;
 use device_api_client::VerbsExt as _;
 use device_api_client::controller::{Action, Controller};
 use device_api_client::watcher::{Backoff, Config};
-use device_api_core::registry::{DeleteParams, Ledger, LedgerOptions, PostParams, Registry, Verbs};
+use device_api_core::registry::{DeleteParams, Ledger, LedgerOptions, ListParams, PostParams, Registry, Verbs};
 use device_api_core::resource::{Gpu, GpuStrategy, Key, ObjectMeta};
 use device_api_core::{Error, Result};
 use device_api_store_memory::Memory;
@@ -113,15 +113,15 @@ async fn whatever_writers_do_the_last_state_of_each_object_is_looked_at() {
     for writer in writers {
         writer.await.unwrap();
     }
-    let mut last = BTreeMap::new();
-    for name in names {
-        last.insert(name.to_owned(), gpus.get(name).await.unwrap());
-    }
-    let mut seen = BTreeMap::new();
+    let list = gpus.list(&ListParams::default()).await.unwrap();
+    let last: BTreeMap<_, _> = list.items.into_iter().map(|gpu| (gpu.metadata.name.clone(), gpu)).collect();
+    let (mut seen, mut count) = (BTreeMap::new(), 0);
     while seen != last {
         let (gpu, _) = looks.recv().await.unwrap();
         seen.insert(gpu.metadata.name.clone(), gpu);
+        count += 1;
     }
+    assert!(count <= names.len() + 8 * 25, "{count} looks, more than there were changes");
     controller.abort();
 }
 
