@@ -28,6 +28,7 @@
 //!   [`Verbs`](device_api_core::registry::Verbs) instead, which `Api` implements.
 //! - [`VerbsExt`]: what writers do again and again, on any handle; [`Provider`]: one that holds a lease.
 //! - [`controller`]: a function that is called for each object until that is as it should be.
+//! - [`LeaseApi`]: leases, by which a provider says that it lives.
 //! - [`Client::from_service`]: the same `Api` on a server with no socket in between, for tests and embedders.
 //! - Errors are [`device_api_core::Error`], equal to those that the registry returned;
 //!   [`ConnectError`] is only for making a client.
@@ -37,11 +38,13 @@ mod connect;
 pub mod controller;
 mod error;
 mod gpu;
+mod lease;
 mod provider;
 mod reflector;
 mod store;
 mod target;
 mod transport;
+pub mod wait;
 pub mod watcher;
 mod wire;
 mod writers;
@@ -51,6 +54,7 @@ pub use device_api_core as core;
 pub use self::api::Api;
 pub use self::connect::{Client, ConnectOptions};
 pub use self::error::ConnectError;
+pub use self::lease::LeaseApi;
 pub use self::provider::{Declaration, Provider};
 pub use self::reflector::{Reflector, ReflectorOptions};
 pub use self::store::{Index, Store, Subscription, Update};

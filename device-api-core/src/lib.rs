@@ -39,16 +39,16 @@
 //! None is on by default, and then there is neither protobuf nor gRPC in the dependency tree.
 //! - `proto`: the protobuf messages, conversions, and the table of errors and gRPC statuses.
 //! - `grpc-client`, `grpc-server`: `proto` and the generated client or server.
-//! - `testing`: the conformance suite that every storage backend must pass, storage that fails on
-//!   purpose, and a clock that a test moves.
+//! - `testing`: the conformance suite that every storage backend must pass, storage and calls that fail
+//!   on purpose, and a clock that a test moves.
 //!
 //! # Where to go from here
 //! `device-api-server` serves a registry over a unix socket, `device-api-client` talks to it, and
 //! `examples/` has programs for each kind of use.
 
 pub mod error;
-pub mod lease;
 pub mod health;
+pub mod lease;
 pub mod patch;
 #[cfg(feature = "proto")]
 pub mod proto;

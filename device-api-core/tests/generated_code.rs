@@ -7,11 +7,11 @@
 
 use std::path::{Path, PathBuf};
 
-const PROTO: &str = "nvidia/nvsentinel/v1alpha1/gpu.proto";
+const PROTOS: [&str; 2] = ["nvidia/nvsentinel/v1alpha1/gpu.proto", "nvidia/nvsentinel/v1alpha1/lease.proto"];
 const CODE: &str = "nvidia.nvsentinel.v1alpha1.rs";
 const DESCRIPTORS: &str = "nvidia.nvsentinel.v1alpha1.bin";
 const HEADER: &str = "// SPDX-License-Identifier: Apache-2.0
-// @generated from proto/nvidia/nvsentinel/v1alpha1/gpu.proto; see tests/generated_code.rs.
+// @generated from proto/nvidia/nvsentinel/v1alpha1/*.proto; see tests/generated_code.rs.
 ";
 
 fn crate_root() -> &'static Path {
@@ -23,7 +23,7 @@ fn generate() -> (Vec<u8>, Vec<u8>) {
     let include = crate_root().join("../proto");
     let compile = |source_info| {
         let mut compiler = protox::Compiler::new([&include]).unwrap();
-        compiler.include_imports(true).include_source_info(source_info).open_file(PROTO).unwrap();
+        compiler.include_imports(true).include_source_info(source_info).open_files(PROTOS).unwrap();
         compiler
     };
 

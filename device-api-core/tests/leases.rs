@@ -13,7 +13,7 @@ use device_api_core::registry::{
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, GpuStrategy, ObjectMeta, Timestamp};
 use device_api_store_memory::Memory;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, advance, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, sleep_until, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -193,16 +193,22 @@ async fn what_a_provider_writes_after_its_renewal_was_answered_stands() {
     let world = World::new().await;
     world.gpu("a", &["NVMLReady"]).await;
     let lease = world.acquire(&nvml()).await;
-    // Renewals from before the deadline to after the expiry was noted and its conditions were overruled.
-    for turns in 0..60 {
-        advance(30 * SECOND).await;
-        for _ in 0..turns {
+    // Renewals from the very moment of the deadline to after the expiry was noted and its conditions were overruled, by a
+    // provider whose timer comes before that of the keeper, or after.
+    for round in 0..240 {
+        let deadline = Instant::now() + 30 * SECOND;
+        if round % 2 == 0 {
+            world.settle().await;
+        }
+        sleep_until(deadline).await;
+        for _ in 0..round / 4 {
             tokio::task::yield_now().await;
         }
         world.acquire(&nvml().with_id(&lease.id)).await;
         let written = world.write("a", "NVMLReady", ConditionStatus::True).await;
         world.settle().await;
-        assert_eq!(world.gpus.get("a").await.unwrap(), written, "after {turns} turns");
+        assert_eq!(world.gpus.get("a").await.unwrap(), written, "round {round}");
+        assert_eq!(world.state("nvml").await, LeaseState::Held, "round {round}");
     }
 }
 

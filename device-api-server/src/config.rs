@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The flags of `device-apiserver`, each also an environment variable.
 
-use std::ffi::OsStr;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::Args;
 use device_api_core::registry::{History, LedgerOptions, Limits};
 use device_api_core::storage::Endpoint;
 
 use crate::address::{Group, SocketPath};
+use crate::cli::LogFlags;
 use crate::datastore;
 use crate::listen::SocketOptions;
 use crate::server::ServeOptions;
+use crate::source::NvmlFlags;
 use crate::units::{Size, Span, at_least};
 
 /// Exit codes and examples, as `--help` ends with them.
-const AFTER_HELP: &str = "\
+pub(crate) const AFTER_HELP: &str = "\
 Durations are whole numbers with ms, s, m or h; sizes with B, KiB, MiB or GiB. A flag outranks its
 environment variable.
 
@@ -37,10 +38,8 @@ Examples:
 Clients mount or open the folder of the socket: a restart replaces the socket itself. A client on
 gRPC's C core (Python, C++) sets the channel option grpc.default_authority=localhost.";
 
-/// The node-local Device API server: GPU resources with the semantics of the Kubernetes API, over
-/// gRPC on a unix socket.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "device-apiserver", version, after_help = AFTER_HELP, max_term_width = 100)]
+/// The flags of the server.
+#[derive(Clone, Debug, Args)]
 #[non_exhaustive]
 pub struct Config {
     /// The unix socket to serve on: unix:///PATH, unix:PATH or a plain path of at most 107 bytes. A
@@ -127,29 +126,16 @@ pub struct Config {
           value_parser = at_least(SECOND))]
     pub watch_bookmark_interval: Span,
 
-    /// What to log, to stderr: error, warn, info, debug, trace, or tracing's filter syntax
-    #[arg(long, env = "DEVICE_API_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = filter)]
-    pub log_level: String,
+    /// The NVML source in the server's process.
+    #[command(flatten)]
+    pub source: NvmlFlags,
 
-    /// How to log
-    #[arg(long, env = "DEVICE_API_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 impl Config {
-    /// The flags of this process, and the environment. A variable that is empty is not set.
-    ///
-    /// Ends the process as clap does: with what was wrong, or after `--help`.
-    #[must_use]
-    pub fn read() -> Self {
-        let empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-        let command = Self::command().mut_args(|flag| match flag.get_env() {
-            Some(name) if empty(name) => flag.env(None::<&'static str>),
-            _ => flag,
-        });
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
-    }
-
     /// The bounds of serving.
     #[must_use]
     pub fn serve_options(&self) -> ServeOptions {
@@ -189,16 +175,6 @@ impl Config {
     }
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[non_exhaustive]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs: one JSON object on each line.
-    Json,
-}
-
 fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| format!("{text:?} is not a mode: write up to three octal digits, such as 0660"))
@@ -208,7 +184,7 @@ fn group(text: &str) -> Result<Group, String> {
     if text.is_empty() { Err("write a group's number or name".to_owned()) } else { Ok(Group::new(text)) }
 }
 
-fn filter(text: &str) -> Result<String, String> {
+pub(crate) fn filter(text: &str) -> Result<String, String> {
     match text.parse::<tracing_subscriber::EnvFilter>() {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{error}; write error, warn, info, debug or trace")),
@@ -222,20 +198,25 @@ const KIBIBYTE: Size = Size(1 << 10);
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
     use super::*;
+    use crate::cli::Cli;
 
     fn parse(flags: &[&str]) -> Result<Config, clap::Error> {
-        Config::try_parse_from(std::iter::once(&"device-apiserver").chain(flags))
+        Cli::try_parse_from(std::iter::once(&"device-apiserver").chain(flags)).map(|cli| cli.server)
     }
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Config::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn every_flag_has_an_environment_variable_of_its_name() {
-        for argument in Config::command().get_arguments() {
+        let cli = Cli::command();
+        let provider = cli.find_subcommand("nvml-provider").unwrap();
+        for argument in cli.get_arguments().chain(provider.get_arguments()) {
             let name = argument.get_long().unwrap();
             let expected = format!("DEVICE_API_{}", name.replace('-', "_").to_uppercase());
             assert_eq!(argument.get_env().unwrap(), expected.as_str());

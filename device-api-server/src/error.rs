@@ -61,6 +61,11 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// What it was asked to do makes no sense, for this reason.
+    pub fn config(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Config(Box::new(error))
+    }
+
     /// The datastore cannot be opened; or its endpoint asks for what the datastore does not have.
     #[must_use]
     pub fn of_datastore(error: StorageError) -> Self {

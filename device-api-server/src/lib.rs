@@ -22,11 +22,15 @@
 //! ```
 //!
 //! Main modules: [`Config`] (the flags), [`datastore`] (from URL to store), [`Listener`] (the socket),
-//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry).
+//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry), [`LeaseApi`]
+//! (that of leases).
+//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry). With the
+//! feature `testing`, `testing` has a server for the tests of those who use the API.
 
 mod accept;
 mod address;
 mod claim;
+mod cli;
 mod config;
 mod connections;
 pub mod datastore;
@@ -36,17 +40,22 @@ mod grpc;
 mod health;
 mod listen;
 mod peer;
+mod provider;
 mod server;
 mod shutdown;
 pub mod source;
 mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod units;
 
 pub use self::address::{AddressError, Group, SocketPath};
-pub use self::config::{Config, LogFormat};
+pub use self::cli::{Action, Cli, LogFlags, LogFormat, ProviderConfig};
+pub use self::config::Config;
 pub use self::error::{ServerError, one_line};
-pub use self::grpc::GpuApi;
+pub use self::grpc::{GpuApi, LeaseApi};
 pub use self::listen::{ListenError, Listener, SocketOptions};
 pub use self::peer::Peer;
+pub use self::provider::provide;
 pub use self::server::{ServeOptions, Server};
 pub use self::shutdown::Signals;

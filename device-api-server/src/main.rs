@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `device-apiserver`: reads the flags, starts the server, says how it ended.
+//! `device-apiserver`: reads the command line, does what it says, tells how it ended.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use device_api_core::registry::Ledger;
-use device_api_server::{Config, Listener, LogFormat, Server, ServerError, Signals, datastore, one_line};
+use device_api_server::source::nvml::xid::explain;
+use device_api_server::{
+    Action, Cli, Config, Listener, LogFlags, LogFormat, Server, ServerError, Signals, datastore, one_line, provide,
+};
 use tracing_subscriber::EnvFilter;
 
 /// How many threads serve at most: a node's devices keep no more of them busy.
@@ -18,11 +21,17 @@ fn threads() -> usize {
 }
 
 fn main() -> ExitCode {
-    let config = Config::read();
-    start_logging(&config);
+    let cli = Cli::read();
+    if let Some(Action::ExplainXid { xid }) = cli.action {
+        return match writeln!(std::io::stdout(), "{}", explain(xid)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    start_logging(cli.log());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build();
     let outcome = runtime.map_err(|source| ServerError::Start { what: "a runtime", source }).and_then(|runtime| {
-        let outcome = runtime.block_on(serve(config));
+        let outcome = runtime.block_on(run(cli));
         // What was left behind at the end of the grace period is not waited for.
         runtime.shutdown_background();
         outcome
@@ -37,11 +46,23 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<(), ServerError> {
-    let mut signals = Signals::new().map_err(|source| ServerError::Start { what: "signal handlers", source })?;
+async fn run(cli: Cli) -> Result<(), ServerError> {
+    let signals = Signals::new().map_err(|source| ServerError::Start { what: "signal handlers", source })?;
+    match cli.action {
+        Some(Action::NvmlProvider(config)) => provide(*config, signals).await,
+        _ => serve(cli.server, signals).await,
+    }
+}
+
+async fn serve(config: Config, mut signals: Signals) -> Result<(), ServerError> {
+    let source = config.source.source().map_err(ServerError::config)?;
     let storage = datastore::open(&config.datastore_endpoint).await.map_err(ServerError::of_datastore)?;
     let ledger = Ledger::open(storage, config.ledger_options()).await.map_err(ServerError::of_datastore)?;
-    let server = Server::new(ledger).with_options(config.serve_options()).with_gpus().await?;
+    let server = Server::new(ledger).with_options(config.serve_options());
+    let server = match source {
+        Some((driver, options)) => server.with_gpus_of(driver, options).await?,
+        None => server.with_gpus().await?,
+    };
     let listener = Listener::bind(&config.socket_options()).map_err(ServerError::Listen)?;
     tracing::info!(
         socket = %config.bind_address,
@@ -64,7 +85,7 @@ async fn serve(config: Config) -> Result<(), ServerError> {
     Ok(())
 }
 
-fn start_logging(config: &Config) {
+fn start_logging(config: &LogFlags) {
     // The level was checked when the flags were read.
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

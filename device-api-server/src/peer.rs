@@ -29,7 +29,12 @@ pub struct Peer {
 }
 
 /// The actor of a request whose connection does not say who is there.
-pub(crate) const UNKNOWN: &str = "unknown";
+const UNKNOWN: &str = "unknown";
+
+/// Who is noted as the writer of a request with these extensions.
+pub(crate) fn actor(extensions: &Extensions) -> String {
+    Peer::of_request(extensions).map_or_else(|| UNKNOWN.to_owned(), |peer| peer.to_string())
+}
 
 impl Peer {
     /// The peer of this connection.

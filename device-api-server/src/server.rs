@@ -3,13 +3,17 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use device_api_core::lease::Leases;
 use device_api_core::proto::FILE_DESCRIPTOR_SET;
 use device_api_core::registry::{Ledger, Registry};
-use device_api_core::resource::{Gpu, GpuStrategy};
+use device_api_core::resource::{Gpu, GpuStrategy, Resource};
 use device_api_core::storage::StorageError;
 use prost::bytes::Bytes;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -21,16 +25,22 @@ use crate::accept::Incoming;
 use crate::connections::Connections;
 use crate::drain::Drain;
 use crate::error::ServerError;
-use crate::grpc::GpuApi;
 use crate::grpc::budget::Budget;
 use crate::grpc::guard::Guard;
 use crate::grpc::in_flight::InFlight;
+use crate::grpc::{GpuApi, LeaseApi};
 use crate::health::Health;
 use crate::listen::Listener;
 use crate::shutdown::notify;
+use crate::source::nvml::driver::Driver;
+use crate::source::nvml::{self, SourceOptions};
 
 /// The largest message to health and reflection, in bytes: they are asked for names.
 const MAX_QUESTION: usize = 16 << 10;
+/// The largest message to the lease service, in bytes: a lease of 64 types with the longest names, and some.
+const MAX_LEASE: usize = 32 << 10;
+/// How long sources may take to end.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the datastore may take to close once nothing runs any more.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -74,6 +84,8 @@ pub struct Server {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
+    keepers: Vec<Task>,
+    sources: Vec<Task>,
 }
 
 impl fmt::Debug for Server {
@@ -97,6 +109,8 @@ impl Server {
             routes: RoutesBuilder::default(),
             names: Vec::new(),
             descriptors: Vec::new(),
+            keepers: Vec::new(),
+            sources: Vec::new(),
         }
     }
 
@@ -107,14 +121,15 @@ impl Server {
         self
     }
 
-    /// Serves GPUs.
+    /// Serves GPUs and the leases of their providers, and keeps the GPUs' conditions true to those.
     ///
     /// # Errors
-    /// When the stored GPUs cannot be read, or the ledger's GPUs have a registry already: then use
-    /// [`Self::with_gpu_registry`].
+    /// When what is stored of either cannot be read, or the ledger's GPUs have a registry or its leases were opened
+    /// already: then use [`Self::with_gpu_registry`], [`Self::with_leases`] and [`Self::with_keeper`].
     pub async fn with_gpus(self) -> Result<Self, ServerError> {
         let gpus = self.ledger.registry(GpuStrategy).await.map_err(ServerError::Registry)?;
-        Ok(self.with_gpu_registry(gpus))
+        let leases = Leases::open(&self.ledger).await.map_err(ServerError::Registry)?;
+        Ok(self.with_gpu_registry(gpus.clone()).with_keeper(&leases, gpus).with_leases(leases))
     }
 
     /// Serves the GPUs of this registry.
@@ -123,6 +138,46 @@ impl Server {
         let limit = self.options.max_request_bytes;
         let service = GpuApi::new(gpus).into_service().max_decoding_message_size(limit);
         self.add_service(service, FILE_DESCRIPTOR_SET)
+    }
+
+    /// Serves these leases.
+    #[must_use]
+    pub fn with_leases(self, leases: Leases) -> Self {
+        let limit = self.options.max_request_bytes.min(MAX_LEASE);
+        let service = LeaseApi::new(leases).into_service().max_decoding_message_size(limit);
+        self.add_service(service, FILE_DESCRIPTOR_SET)
+    }
+
+    /// Sets the conditions of these objects to Unknown when the lease of their provider has expired, for as long as the
+    /// server runs: [`Leases::keep`].
+    #[must_use]
+    pub fn with_keeper<R: Resource>(mut self, leases: &Leases, objects: Registry<R>) -> Self {
+        let leases = leases.clone();
+        self.keepers.push(Box::pin(async move { leases.keep(objects).await }));
+        self
+    }
+
+    /// Serves GPUs as [`Self::with_gpus`] does, and finds them with this driver.
+    ///
+    /// # Errors
+    /// As [`Self::with_gpus`].
+    pub async fn with_gpus_of(self, driver: Arc<dyn Driver>, options: SourceOptions) -> Result<Self, ServerError> {
+        let gpus = self.ledger.registry(GpuStrategy).await.map_err(ServerError::Registry)?;
+        let leases = Leases::open(&self.ledger).await.map_err(ServerError::Registry)?;
+        let (of_gpus, of_leases) = (gpus.as_actor(nvml::NAME), leases.as_actor(nvml::NAME));
+        let server = self.with_gpu_registry(gpus.clone()).with_keeper(&leases, gpus).with_leases(leases);
+        Ok(server.with_source(|stop| nvml::run(driver, options, of_gpus, of_leases, stop)))
+    }
+
+    /// Runs a source of objects beside the services. It is told when the server begins to shut down, has two
+    /// seconds to end, in which it can still write, and is dropped then.
+    #[must_use]
+    pub fn with_source<F>(mut self, source: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.sources.push(Box::pin(source(self.draining.clone())));
+        self
     }
 
     /// Serves another service, whose file descriptor set reflection shows.
@@ -180,6 +235,8 @@ impl Server {
         let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());
         let serving = connections.serve(Incoming::new(listener, self.draining.clone()));
         let mut serving = Box::pin(serving);
+        let keepers: JoinSet<()> = std::mem::take(&mut self.keepers).into_iter().collect();
+        let sources: JoinSet<()> = std::mem::take(&mut self.sources).into_iter().collect();
         notify("READY=1");
         let asked = tokio::select! {
             () = shutdown => true,
@@ -191,12 +248,16 @@ impl Server {
         notify("STOPPING=1");
         health.say(ServingStatus::NotServing).await;
         self.draining.cancel();
+        if tokio::time::timeout(SOURCE_PATIENCE, sources.join_all()).await.is_err() {
+            tracing::warn!("a source did not end in time");
+        }
         // In a task, so that it goes on when we lose patience.
         let ledger = self.ledger.clone();
         let closing = tokio::spawn(async move { ledger.close().await });
         let in_time = tokio::time::timeout(grace_period, &mut serving).await.is_ok();
         let cut = !in_time && in_flight.any_unanswered();
         drop(serving);
+        drop(keepers);
         drop(connections);
         drop(claim);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
@@ -218,6 +279,9 @@ impl Server {
         self.descriptors.iter().fold(known, |known, set| known.register_encoded_file_descriptor_set(set))
     }
 }
+
+/// What runs beside the services.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 type Closed = Result<Result<Result<(), StorageError>, tokio::task::JoinError>, tokio::time::error::Elapsed>;
 

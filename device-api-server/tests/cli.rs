@@ -15,7 +15,7 @@ use support::{Daemon, database_in, device_apiserver, socket_in};
 use tempfile::TempDir;
 
 /// Every flag. Scripts and manifests in the field name them: none goes away, none is renamed.
-const FLAGS: [&str; 18] = [
+const FLAGS: [&str; 31] = [
     "bind-address",
     "socket-mode",
     "socket-group",
@@ -32,6 +32,19 @@ const FLAGS: [&str; 18] = [
     "max-request-bytes",
     "watch-max-duration",
     "watch-bookmark-interval",
+    "nvml",
+    "nvml-driver-root",
+    "nvml-ignored-xids",
+    "nvml-policy-file",
+    "nvml-resync-interval",
+    "nvml-fault-poll-interval",
+    "nvml-fault-poll-max-interval",
+    "nvml-call-timeout",
+    "nvml-event-wait",
+    "nvml-retry-interval",
+    "nvml-retry-max-interval",
+    "nvml-telemetry-interval",
+    "nvml-lease-duration",
     "log-level",
     "log-format",
 ];

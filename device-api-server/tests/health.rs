@@ -19,6 +19,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
 const GPUS: &str = "nvidia.nvsentinel.v1alpha1.GpuService";
+const LEASES: &str = "nvidia.nvsentinel.v1alpha1.LeaseService";
 
 fn of(service: &str) -> HealthCheckRequest {
     HealthCheckRequest { service: service.to_owned() }
@@ -29,10 +30,10 @@ async fn within<F: Future>(what: &str, future: F) -> F::Output {
 }
 
 #[tokio::test]
-async fn the_server_and_its_service_are_serving_and_others_are_unknown() {
+async fn the_server_and_its_services_are_serving_and_others_are_unknown() {
     let daemon = Daemon::start(&[]);
     let mut health = HealthClient::new(daemon.client().transport());
-    for service in ["", GPUS] {
+    for service in ["", GPUS, LEASES] {
         let answer = health.check(of(service)).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
     }
@@ -79,7 +80,7 @@ async fn both_versions_of_reflection_list_every_service() {
         };
         let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
         let itself = format!("grpc.reflection.{version}.ServerReflection");
-        for service in [GPUS, "grpc.health.v1.Health", &itself] {
+        for service in [GPUS, LEASES, "grpc.health.v1.Health", &itself] {
             assert!(names.iter().any(|name| name == service), "{version}: {service} is not among {names:?}");
         }
     }
@@ -94,9 +95,11 @@ async fn both_versions_of_reflection_describe_the_service_and_all_that_it_needs(
         let methods: Vec<_> = service.method.iter().map(|method| method.name()).collect();
         assert_eq!(methods.len(), 8, "{methods:?}");
         assert!(service.method.iter().any(|method| method.name() == "WatchGpus" && method.server_streaming()));
+        let leases = describe(&daemon, version, MessageRequest::FileContainingSymbol(LEASES.to_owned())).await;
+        assert_eq!(leases.service[0].method.len(), 3);
         // A generic client asks for each import in turn.
-        assert!(!file.dependency.is_empty());
-        for import in file.dependency {
+        assert!(!file.dependency.is_empty() && !leases.dependency.is_empty());
+        for import in file.dependency.into_iter().chain(leases.dependency) {
             let file = describe(&daemon, version, MessageRequest::FileByFilename(import.clone())).await;
             assert_eq!(file.name(), import, "{version}");
         }

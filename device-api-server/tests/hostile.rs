@@ -257,12 +257,16 @@ async fn patch_bombs_are_refused() {
 #[tokio::test]
 async fn objects_of_countless_empty_parts_are_refused() {
     let (daemon, stub) = serve();
-    let mut conditions = gpu("conditions");
-    conditions.status =
-        Some(wire::GpuStatus { conditions: vec![wire::Condition::default(); 500_000], ..Default::default() });
+    let telemetry = wire::GpuTelemetry { throttle_reasons: vec![String::new(); 300_000], ..Default::default() };
+    let statuses = [
+        wire::GpuStatus { conditions: vec![wire::Condition::default(); 500_000], ..Default::default() },
+        wire::GpuStatus { xids: vec![wire::XidRecord::default(); 500_000], ..Default::default() },
+        wire::GpuStatus { telemetry: Some(telemetry), ..Default::default() },
+    ];
+    let statuses = statuses.map(|status| wire::Gpu { status: Some(status), ..gpu("status") });
     let mut labels = gpu("labels");
     labels.metadata.as_mut().unwrap().labels = (0..70_000).map(|n| (format!("_{n:x}"), String::new())).collect();
-    for bomb in [conditions, labels] {
+    for bomb in statuses.into_iter().chain([labels]) {
         let requests = (0..12).map(|_| {
             let (mut stub, bomb) = (stub.clone(), bomb.clone());
             async move { create(&mut stub, bomb).await }
@@ -285,16 +289,21 @@ async fn random_bytes_for_every_method_do_no_harm() {
         wire::CreateGpuRequest { gpu: Some(gpu("x")), opts: None }.encode_to_vec(),
         patch("x", "merge", "{}").encode_to_vec(),
         wire::ListGpusRequest { namespace: "a".to_owned(), opts: Some(Default::default()) }.encode_to_vec(),
+        wire::ReleaseLeaseRequest { name: "a".to_owned(), id: Some("b".to_owned()) }.encode_to_vec(),
     ];
-    let methods = ["GetGpu", "ListGpus", "CreateGpu", "UpdateGpu", "UpdateGpuStatus", "DeleteGpu", "PatchGpu"];
+    let gpus = ["GetGpu", "ListGpus", "CreateGpu", "UpdateGpu", "UpdateGpuStatus", "DeleteGpu", "PatchGpu"];
+    let leases = ["AcquireLease", "ReleaseLease", "ListLeases"];
+    let gpus = gpus.map(|method| format!("/nvidia.nvsentinel.v1alpha1.GpuService/{method}"));
+    let leases = leases.map(|method| format!("/nvidia.nvsentinel.v1alpha1.LeaseService/{method}"));
+    let methods: Vec<_> = gpus.iter().chain(&leases).collect();
     for _ in 0..3_000 {
         let mut bytes = seeds[random.usize(..seeds.len())].clone();
         for _ in 0..random.usize(1..8) {
             let at = random.usize(..bytes.len());
             bytes[at] = random.u8(..);
         }
-        let method = format!("/nvidia.nvsentinel.v1alpha1.GpuService/{}", methods[random.usize(..methods.len())]);
-        if let Err(status) = raw::call(&client, &method, bytes.clone()).await {
+        let method = methods[random.usize(..methods.len())];
+        if let Err(status) = raw::call(&client, method, bytes.clone()).await {
             let harm = [Code::Internal, Code::Unknown, Code::Unavailable, Code::DataLoss, Code::Unimplemented];
             assert!(!harm.contains(&status.code()), "{method} of {bytes:?}: {status:?}");
         }

@@ -5,9 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use device_api_client::Api;
+use device_api_client::{Api, LeaseApi};
 use device_api_core::resource::Gpu;
-use device_api_core::testing::contract::{ContractCase, World, cases};
+use device_api_core::testing::contract::{World, cases};
+use device_api_core::testing::leases::{LeaseWorld, lease_cases};
 use libtest_mimic::{Arguments, Failed, Trial};
 use support::Daemon;
 
@@ -34,22 +35,35 @@ impl World for Remote {
     }
 }
 
+impl LeaseWorld for Remote {
+    type Leases = LeaseApi;
+
+    fn leases(&self) -> LeaseApi {
+        LeaseApi::new(self.daemon.client())
+    }
+}
+
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(AT_ONCE));
     let trials = DATASTORES.iter().flat_map(|(datastore, flags)| {
-        cases().into_iter().map(move |case| {
+        let contract = cases().into_iter().map(move |case| {
             let name = format!("wire::{datastore}::{}", case.name);
-            Trial::test(name, move || run(&case, flags))
-        })
+            Trial::test(name, move || run(flags, async |remote| case.run(remote).await))
+        });
+        let leases = lease_cases().into_iter().map(move |case| {
+            let name = format!("wire::{datastore}::leases::{}", case.name);
+            Trial::test(name, move || run(flags, async |remote| case.run(remote).await))
+        });
+        contract.chain(leases)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit()
 }
 
-fn run(case: &ContractCase<Remote>, flags: &[&str]) -> Result<(), Failed> {
+fn run(flags: &[&str], case: impl AsyncFnOnce(&Remote)) -> Result<(), Failed> {
     let mut remote = Remote { daemon: Daemon::start(flags) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(async { tokio::time::timeout(HANGS, case.run(&remote)).await });
+    let ended = runtime.block_on(async { tokio::time::timeout(HANGS, case(&remote)).await });
     // Before the server is told to stop, so that no connection keeps it.
     drop(runtime);
     ended.map_err(|_| format!("it hangs: no end after {} s", HANGS.as_secs()))?;

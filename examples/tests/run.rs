@@ -6,7 +6,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use device_api_core::registry::{Ledger, LedgerOptions};
+use device_api_client::{Api, Client, ConnectOptions};
+use device_api_core::registry::{Ledger, LedgerOptions, PostParams};
+use device_api_core::resource::{Condition, ConditionStatus, Gpu, GpuDevice, ObjectMeta};
 use device_api_server::{Listener, Server, SocketOptions};
 use device_api_store_memory::Memory;
 use rustix::process::{Pid, Signal, kill_process};
@@ -106,12 +108,23 @@ impl Node {
         self.server = Some((stop, serving));
     }
 
+    fn create(&self, gpu: &Gpu) {
+        let target = self.socket().to_str().unwrap().parse().unwrap();
+        self.runtime.block_on(async {
+            let gpus: Api<Gpu> = Api::all(Client::lazy(&target, ConnectOptions::default()));
+            gpus.create(&PostParams::default(), gpu).await.unwrap();
+        });
+    }
+
     fn stop(&mut self) {
         let (stop, serving) = self.server.take().unwrap();
         stop.send(()).unwrap();
         self.runtime.block_on(serving).unwrap();
     }
 }
+
+/// What heads a list in which only the name is known.
+const HEADER: &str = "NAME   PRODUCT  MEMORY  PCI ADDRESS  DRIVER  NUMA  HEALTH";
 
 fn lines(said: &str) -> Vec<&str> {
     said.lines().map(|line| line.split(" at version ").next().unwrap()).collect()
@@ -125,7 +138,8 @@ fn the_provider_registers_then_updates_and_changes_nothing_the_second_time() {
     let first = says("provider", &socket, &["gpu-0", "False"]);
     assert_eq!(lines(&first), ["updated gpu-0"]);
     assert_eq!(says("provider", &socket, &["gpu-0", "False"]), first, "the version is the same");
-    assert_eq!(lines(&says("list", &socket, &[])), ["gpu-0 GPU-0 ExampleHealthy=False", "1 GPUs"]);
+    let sick = "gpu-0  -        -       -            -       -     Unhealthy: ExampleHealthy is False (SelfTestFailed)";
+    assert_eq!(lines(&says("list", &socket, &[])), [HEADER, sick, "1 GPUs"]);
 }
 
 #[test]
@@ -135,8 +149,59 @@ fn the_list_takes_a_field_selector() {
     for (name, health) in [("gpu-0", "True"), ("gpu-1", "False")] {
         says("provider", &socket, &[name, health]);
     }
-    let sick = says("list", &socket, &["status.conditions[ExampleHealthy]!=True"]);
-    assert_eq!(lines(&sick), ["gpu-1 GPU-1 ExampleHealthy=False", "1 GPUs"]);
+    let said = says("list", &socket, &["status.conditions[ExampleHealthy]!=True"]);
+    let [_, sick, count] = lines(&said)[..] else { panic!("{said}") };
+    assert!(sick.starts_with("gpu-1 ") && sick.contains(" Unhealthy: "), "{sick}");
+    assert_eq!(count, "1 GPUs");
+}
+
+#[test]
+fn the_list_says_what_a_device_is_and_which_health_its_conditions_add_up_to() {
+    let node = Node::new();
+    let mut gpu = Gpu { metadata: ObjectMeta::named("gpu-4b1f2a90"), ..Gpu::default() };
+    gpu.status.conditions.push(Condition::new("GpuThermalWatch", ConditionStatus::False));
+    gpu.status.device = Some(GpuDevice {
+        product_name: Some("NVIDIA H100 80GB HBM3".to_owned()),
+        memory_bytes: Some(81_559 << 20),
+        pci_bus_id: Some("00000000:3B:00.0".to_owned()),
+        driver_version: Some("580.95.05".to_owned()),
+        numa_node: Some(0),
+        ..GpuDevice::default()
+    });
+    node.create(&gpu);
+    node.create(&Gpu { metadata: ObjectMeta::named("gpu-5"), ..Gpu::default() });
+    let table = "\
+NAME          PRODUCT                MEMORY     PCI ADDRESS       DRIVER     NUMA  HEALTH
+gpu-4b1f2a90  NVIDIA H100 80GB HBM3  81559 MiB  00000000:3B:00.0  580.95.05  0     Healthy
+gpu-5         -                      -          -                 -          -     Unknown: no condition says how it is
+2 GPUs";
+    assert_eq!(lines(&says("list", &node.socket(), &[])).join("\n"), table);
+}
+
+#[test]
+fn the_scheduler_takes_only_what_is_known_to_be_healthy() {
+    let mut node = Node::new();
+    let socket = node.socket();
+    says("provider", &socket, &["gpu-0"]);
+    let mut scheduler = Running::start("may_i_schedule", &socket, &[]);
+    assert_eq!(scheduler.line(), "yes gpu-0: Healthy");
+    says("provider", &socket, &["gpu-0", "False"]);
+    assert_eq!(scheduler.line(), "no gpu-0: Unhealthy: ExampleHealthy is False (SelfTestFailed)");
+    says("provider", &socket, &["gpu-0", "Unknown"]);
+    assert_eq!(scheduler.line(), "no gpu-0: Unknown: ExampleHealthy is Unknown (SelfTestFailed)");
+    node.create(&Gpu { metadata: ObjectMeta::named("gpu-1"), ..Gpu::default() });
+    assert_eq!(scheduler.line(), "no gpu-1: Unknown: no condition says how it is");
+
+    // While nobody answers, nothing is healthy; what is not there afterwards is gone.
+    node.stop();
+    assert_eq!(scheduler.line(), "no gpu-0: Unknown: the server is out of reach");
+    assert_eq!(scheduler.line(), "no gpu-1: Unknown: the server is out of reach");
+    node.memory = Memory::new();
+    node.start();
+    assert_eq!(scheduler.line(), "no gpu-0: it is gone");
+    assert_eq!(scheduler.line(), "no gpu-1: it is gone");
+    says("provider", &socket, &["gpu-0"]);
+    assert_eq!(scheduler.line(), "yes gpu-0: Healthy");
 }
 
 #[test]
@@ -210,7 +275,7 @@ fn the_embedded_registry_is_reached_on_its_socket_and_remembers() {
         let mut daemon = Running::start("embedded_registry", &socket, &arguments);
         assert_eq!(daemon.line(), first);
         assert_eq!(daemon.line(), format!("serving on {}", socket.display()));
-        assert_eq!(lines(&says("list", &socket, &[]))[1..], ["1 GPUs"]);
+        assert_eq!(lines(&says("list", &socket, &[]))[2..], ["1 GPUs"]);
         daemon.stop();
     }
 }

@@ -14,7 +14,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("device-api-store-memory", &["device-api-core"]),
     ("device-api-store-sqlite", &["device-api-core"]),
     ("device-api-client", &["device-api-core"]),
-    ("device-api-server", &["device-api-core", "device-api-store-memory", "device-api-store-sqlite"]),
+    (
+        "device-api-server",
+        &["device-api-client", "device-api-core", "device-api-store-memory", "device-api-store-sqlite"],
+    ),
     (
         "device-api-examples",
         &[
@@ -25,6 +28,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "device-api-store-sqlite",
         ],
     ),
+    ("nvml-standin", &[]),
     ("tidy", &[]),
 ];
 

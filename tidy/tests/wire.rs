@@ -49,12 +49,16 @@ fn published(document: &str) -> BTreeSet<Field> {
 
 #[test]
 fn the_wire_tables_are_those_of_the_proto() {
-    let declared = declared(&read("proto/nvidia/nvsentinel/v1alpha1/gpu.proto"));
+    let files = ["gpu", "lease"].map(|file| read(&format!("proto/nvidia/nvsentinel/v1alpha1/{file}.proto")));
+    let declared: BTreeSet<Field> = files.iter().flat_map(|file| declared(file)).collect();
     assert!(declared.len() > 60, "{declared:?}");
     let document = read("docs/api.md");
     let section = document.split("\n## ").find(|section| section.starts_with("1. Wire")).unwrap();
     let published = published(section);
     let missing: Vec<_> = declared.difference(&published).collect();
     let gone: Vec<_> = published.difference(&declared).collect();
-    assert!(missing.is_empty() && gone.is_empty(), "not in docs/api.md: {missing:?}; not in gpu.proto: {gone:?}");
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "not in docs/api.md: {missing:?}; not in the .proto files: {gone:?}"
+    );
 }

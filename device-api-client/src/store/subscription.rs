@@ -16,7 +16,6 @@ use super::Store;
 
 /// What a [`Subscription`] tells.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Update<R> {
     /// The state: what was told before holds no more.
     Snapshot {
@@ -54,8 +53,8 @@ pub enum Update<R> {
 ///         match update {
 ///             Update::Snapshot { objects, .. } => println!("there are {} GPUs", objects.len()),
 ///             Update::Added(gpu) => println!("{} is new", gpu.metadata.name),
+///             Update::Modified { now, .. } => println!("{} has changed", now.metadata.name),
 ///             Update::Deleted(gpu) => println!("{} is gone", gpu.metadata.name),
-///             _ => {}
 ///         }
 ///     }
 /// }

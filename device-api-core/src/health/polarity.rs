@@ -27,7 +27,8 @@ const KNOWN: &[(&str, Polarity)] = &[
     ("ResetRequired", TrueIsBad),
     ("RebootRequired", TrueIsBad),
     ("DrainRequired", TrueIsBad),
-    // NVSentinel's GPU and syslog health monitors (github.com/NVIDIA/NVSentinel, health-monitors/).
+    // The condition types that NVSentinel's documents list for its GPU and syslog health monitors
+    // (github.com/NVIDIA/NVSentinel): a watch that is True has found a fault.
     ("GpuXidError", TrueIsBad),
     ("GpuMemWatch", TrueIsBad),
     ("GpuThermalWatch", TrueIsBad),
@@ -35,6 +36,10 @@ const KNOWN: &[(&str, Polarity)] = &[
     ("GpuPcieWatch", TrueIsBad),
     ("GpuNvlinkWatch", TrueIsBad),
     ("GpuInforomWatch", TrueIsBad),
+    ("GpuSmWatch", TrueIsBad),
+    ("GpuMcuWatch", TrueIsBad),
+    ("GpuPmuWatch", TrueIsBad),
+    ("GpuDriverWatch", TrueIsBad),
     ("GpuNvswitchFatalWatch", TrueIsBad),
     ("GpuDcgmConnectivityFailure", TrueIsBad),
     ("SysLogsXIDError", TrueIsBad),

@@ -21,7 +21,7 @@ const MAX_TYPES: usize = 64;
 pub(super) fn request(request: &AcquireLease) -> Result<()> {
     let mut violations: Vec<FieldViolation> = check_name(&request.name).err().into_iter().collect();
     if !(SHORTEST..=LONGEST).contains(&request.duration) {
-        let why = format!("Invalid value: {:?}: must be from {SHORTEST:?} to {LONGEST:?}", request.duration);
+        let why = format!("Invalid value: must be from {SHORTEST:?} to {LONGEST:?}");
         violations.push(FieldViolation::new("duration", why));
     }
     let types = &request.condition_types;

@@ -2,9 +2,11 @@
 //! Notes that leases have expired, and sets the conditions of their providers to Unknown.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Leases;
@@ -36,10 +38,15 @@ impl Leases {
     pub async fn keep<R: Resource>(&self, objects: Registry<R>) {
         let (leases, objects) = (self.as_actor(ACTOR), objects.namespaced("").as_actor(ACTOR));
         while is_open(objects.ledger()) {
-            if let Err(error) = leases.attend(&objects).await
-                && is_open(objects.ledger())
-            {
-                tracing::warn!(%error, resource = R::PLURAL, "cannot see to expired leases now; trying again");
+            // Nobody would notice that there is no keeper any more.
+            let ended = AssertUnwindSafe(leases.attend(&objects)).catch_unwind().await;
+            let trouble = match ended {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked".to_owned(),
+            };
+            if is_open(objects.ledger()) {
+                tracing::warn!(trouble, resource = R::PLURAL, "cannot see to expired leases now; trying again");
                 sleep(PAUSE).await;
             }
         }

@@ -16,6 +16,7 @@
 mod bounds;
 mod device;
 mod gpu;
+mod lease;
 mod meta;
 mod options;
 pub mod status;

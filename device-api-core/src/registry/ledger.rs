@@ -158,6 +158,16 @@ impl Ledger {
         wait.await.map_err(|_| self.gone())
     }
 
+    /// Forgets all of history, whatever its bounds: for tests of what then happens.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the ledger is closed.
+    #[cfg(feature = "testing")]
+    pub async fn forget_history(&self) -> Result<(), Error> {
+        let (clock, none) = (Arc::clone(&self.shared.options.clock), self.shared.options.history.with_max_events(0));
+        self.consult(move |books| books.trim(clock.now(), &none)).await
+    }
+
     /// Takes no more writes, commits what is queued, ends the watches after they have sent what was
     /// committed, and closes the store. Reads go on. A second call does nothing.
     ///

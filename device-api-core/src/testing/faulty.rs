@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Storage that fails on purpose.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::watch;
-
+use super::schedule::Schedule;
 use crate::storage::{Record, Revision, Snapshot, Storage, StorageError, StorageErrorKind};
 
 /// The name of the backend in errors made on purpose.
@@ -43,17 +39,7 @@ pub enum Fault {
 /// opened again with the same faults after a "restart".
 #[derive(Clone, Debug)]
 pub struct Faults {
-    // Guards the plan; held for a look-up, never while a call runs.
-    plan: Arc<Mutex<Plan>>,
-    hanging: watch::Sender<usize>,
-    released: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Plan {
-    calls: BTreeMap<Call, u64>,
-    once: BTreeMap<(Call, u64), Fault>,
-    always: BTreeMap<Call, Fault>,
+    schedule: Schedule<Call, Fault>,
 }
 
 /// Storage that does what another does, but for its [`Faults`].
@@ -80,7 +66,7 @@ impl Faults {
     /// No faults yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { plan: Arc::default(), hanging: watch::Sender::new(0), released: watch::Sender::new(0) }
+        Self { schedule: Schedule::new() }
     }
 
     /// The next call of this kind fails.
@@ -90,94 +76,54 @@ impl Faults {
 
     /// The `n`th call of this kind from now on fails; 1 is the next.
     pub fn nth(&self, call: Call, n: u64, fault: Fault) {
-        let mut plan = self.plan();
-        let number = plan.calls.get(&call).copied().unwrap_or_default() + n;
-        plan.once.insert((call, number), fault);
+        self.schedule.nth(call, n, fault);
     }
 
     /// Every call of this kind fails, until [`Self::clear`].
     pub fn always(&self, call: Call, fault: Fault) {
-        self.plan().always.insert(call, fault);
+        self.schedule.always(call, fault);
     }
 
     /// No later call fails. Calls that hang go on hanging.
     pub fn clear(&self) {
-        let mut plan = self.plan();
-        plan.once.clear();
-        plan.always.clear();
+        self.schedule.clear();
     }
 
     /// How many calls of this kind there were.
     #[must_use]
     pub fn calls(&self, call: Call) -> u64 {
-        self.plan().calls.get(&call).copied().unwrap_or_default()
+        self.schedule.calls(call)
     }
 
     /// Waits until a call hangs.
     pub async fn hanging(&self) {
-        // This handle keeps the channel open, so the wait ends only as wished.
-        let _ = self.hanging.subscribe().wait_for(|hanging| *hanging > 0).await;
+        self.schedule.hanging().await;
     }
 
     /// Lets the calls that hang go on.
     pub fn release(&self) {
-        self.released.send_modify(|times| *times += 1);
+        self.schedule.release();
     }
 
     /// Meets the fault before the call: `Ok(true)` when the reply is to be lost after it.
     async fn before(&self, call: Call) -> Result<bool, StorageError> {
-        match self.meet(call) {
+        match self.schedule.meet(call) {
             None => Ok(false),
             Some(Fault::Refuse(kind)) => Err(StorageError::new(BACKEND, kind, format!("{call:?} refused on purpose"))),
             Some(Fault::LoseRequest) => Err(lost(call)),
             Some(Fault::LoseReply) => Ok(true),
             Some(Fault::Panic) => panic!("{call:?} panics on purpose"),
             Some(Fault::Hang) => {
-                self.hang().await;
+                self.schedule.hang().await;
                 Ok(false)
             }
         }
-    }
-
-    /// Counts a call and says how it fails.
-    fn meet(&self, call: Call) -> Option<Fault> {
-        let mut plan = self.plan();
-        let number = plan.calls.entry(call).or_default();
-        *number += 1;
-        let number = *number;
-        plan.once.remove(&(call, number)).or_else(|| plan.always.get(&call).copied())
-    }
-
-    async fn hang(&self) {
-        let mut released = self.released.subscribe();
-        let _hanging = Hanging::new(&self.hanging);
-        let _ = released.changed().await;
-    }
-
-    fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for Faults {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Counts one call as hanging until it goes on or is dropped.
-struct Hanging<'a>(&'a watch::Sender<usize>);
-
-impl<'a> Hanging<'a> {
-    fn new(hanging: &'a watch::Sender<usize>) -> Self {
-        hanging.send_modify(|hanging| *hanging += 1);
-        Self(hanging)
-    }
-}
-
-impl Drop for Hanging<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|hanging| *hanging -= 1);
     }
 }
 

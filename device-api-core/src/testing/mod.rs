@@ -35,12 +35,16 @@
 //! their seed, and take it from `DEVICE_API_SEED`.
 //!
 //! A backend is tested alone, and then with a registry on it: [`contract`] has what every server of
-//! the API promises, in process and over the wire alike, [`local`] what needs the inside.
+//! the API promises, in process and over the wire alike, [`leases`] the same of leases, [`local`] what needs the inside.
+//!
+//! For tests of code that uses the API there are a [`ManualClock`] and [`FaultyVerbs`]: any handle,
+//! whose calls fail, hang and break off when the test says so.
 
 // Cases fail by panicking, as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod backend;
+mod calls;
 mod clock;
 mod compaction;
 pub mod contract;
@@ -49,14 +53,17 @@ mod faults;
 mod faulty;
 mod given;
 mod journal;
+pub mod leases;
 pub mod linearizability;
 pub mod local;
 mod model;
 mod records;
+mod schedule;
 mod seed;
 mod suite;
 
 pub use self::backend::{Backend, Case, CaseFuture, Site, run};
+pub use self::calls::{CallFault, CallFaults, FaultyVerbs, FaultyWatch, Verb, WatchFault};
 pub use self::clock::ManualClock;
 pub use self::faulty::{Call, Fault, Faults, FaultyStorage};
 

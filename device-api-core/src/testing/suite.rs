@@ -7,12 +7,20 @@ use libtest_mimic::{Failed, Trial};
 
 use super::backend::{Backend, check};
 use super::contract;
+use super::leases;
 use super::local::{self, Fixture, InProcess};
 
-/// Every case that a registry on this backend must pass, under the names `contract::…` and `local::…`.
+/// Every case that a registry on this backend must pass, under the names `contract::…`, `leases::…` and `local::…`.
 pub(super) fn trials(backend: &Arc<dyn Backend>) -> Vec<Trial> {
     let contract = contract::cases::<InProcess>().into_iter().map(|case| {
         trial(backend, format!("contract::{}", case.name), move |backend| async move {
+            let world = InProcess::new(backend).await?;
+            case.run(&world).await;
+            Ok(())
+        })
+    });
+    let leases = leases::lease_cases::<InProcess>().into_iter().map(|case| {
+        trial(backend, format!("leases::{}", case.name), move |backend| async move {
             let world = InProcess::new(backend).await?;
             case.run(&world).await;
             Ok(())
@@ -24,7 +32,7 @@ pub(super) fn trials(backend: &Arc<dyn Backend>) -> Vec<Trial> {
             Ok(())
         })
     });
-    contract.chain(local).collect()
+    contract.chain(leases).chain(local).collect()
 }
 
 fn trial<F>(backend: &Arc<dyn Backend>, name: String, run: impl FnOnce(Arc<dyn Backend>) -> F + Send + 'static) -> Trial
@@ -42,10 +50,10 @@ mod tests {
 
     use super::*;
 
-    /// The rules of sections 2 to 4 of the contract, and the rows of section 5 that can be provoked
+    /// The rules of sections 2 to 4 and 9 of the contract, and the rows of section 5 that can be provoked
     /// without a socket.
     fn rules() -> Vec<String> {
-        let numbered = [(2, 10), (3, 5), (4, 7)]
+        let numbered = [(2, 11), (3, 5), (4, 7), (9, 8)]
             .into_iter()
             .flat_map(|(section, last)| (1..=last).map(move |rule| format!("rule_{section}_{rule}_")));
         let rows = [
@@ -62,10 +70,13 @@ mod tests {
         numbered.chain(rows.map(|row| format!("rule_5_{row}_"))).collect()
     }
 
+    fn names_over_the_wire() -> Vec<&'static str> {
+        let (contract, leases) = (contract::cases::<InProcess>(), leases::lease_cases::<InProcess>());
+        contract.iter().map(|case| case.name).chain(leases.iter().map(|case| case.name)).collect()
+    }
+
     fn names() -> Vec<&'static str> {
-        let contract = contract::cases::<InProcess>();
-        let contract = contract.iter().map(|case| case.name).collect::<Vec<_>>();
-        contract.into_iter().chain(local::local_cases().iter().map(|case| case.name)).collect()
+        names_over_the_wire().into_iter().chain(local::local_cases().iter().map(|case| case.name)).collect()
     }
 
     #[test]
@@ -88,9 +99,9 @@ mod tests {
 
     #[test]
     fn what_can_be_seen_through_the_verbs_has_a_case_that_runs_over_the_wire_too() {
-        let names: Vec<_> = contract::cases::<InProcess>().iter().map(|case| case.name).collect();
-        // A slow watcher, a full store and a bug are seen from inside only.
-        let inside = ["rule_4_6_", "rule_5_unavailable_", "rule_5_internal_"];
+        let names = names_over_the_wire();
+        // A slow watcher, a full store, a bug and a restart are seen from inside only.
+        let inside = ["rule_4_6_", "rule_5_unavailable_", "rule_5_internal_", "rule_9_7_"];
         for rule in rules().iter().filter(|rule| !inside.contains(&rule.as_str())) {
             assert!(names.iter().any(|name| name.starts_with(rule)), "{rule} has no case over the wire");
         }

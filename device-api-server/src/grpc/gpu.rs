@@ -19,7 +19,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::budget::Budget;
-use crate::peer::{self, Peer};
+use crate::peer;
 
 /// The largest reply to a list, in bytes: no client needs more at once, and no client may make the
 /// server hold more.
@@ -58,9 +58,7 @@ impl GpuApi {
     }
 
     fn writer<T>(&self, request: &Request<T>, namespace: &str) -> Registry<Gpu> {
-        let peer = Peer::of_request(request.extensions());
-        let actor = peer.map_or_else(|| peer::UNKNOWN.to_owned(), |peer| peer.to_string());
-        self.gpus.namespaced(namespace).as_actor(&actor)
+        self.gpus.namespaced(namespace).as_actor(&peer::actor(request.extensions()))
     }
 
     async fn replace<T>(

@@ -6,6 +6,8 @@ pub(crate) mod budget;
 mod gpu;
 pub(crate) mod guard;
 pub(crate) mod in_flight;
+mod lease;
 mod upload;
 
 pub use self::gpu::GpuApi;
+pub use self::lease::LeaseApi;

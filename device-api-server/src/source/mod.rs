@@ -4,5 +4,14 @@
 //! A source is a client of the API like any other: it writes through
 //! [`Verbs`](device_api_core::registry::Verbs), in this process or in one of its own.
 
+mod flags;
+mod lease;
+mod merge;
 pub mod nvml;
+mod observation;
+mod pause;
+mod reconcile;
 pub mod simulated;
+
+pub use self::flags::{NvmlFlags, NvmlMode, Source, SourceError};
+pub use self::merge::{ACKNOWLEDGE_XIDS, MANAGED_BY};

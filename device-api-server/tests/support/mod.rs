@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 pub mod raw;
+pub mod standin;
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;

@@ -3,4 +3,5 @@
 
 mod conversions;
 mod device;
+mod lease;
 mod status;

@@ -4,11 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::{Nic, NicStrategy};
+use crate::lease::Leases;
 use crate::registry::{Clock, Ledger, LedgerOptions, Registry};
 use crate::resource::{Gpu, GpuStrategy, Timestamp};
 use crate::storage::StorageError;
 use crate::testing::contract::World;
+use crate::testing::leases::LeaseWorld;
 use crate::testing::{Backend, Faults, FaultyStorage, ManualClock, Site};
 
 /// One store of a backend, new and empty at first, and what surrounds it.
@@ -91,6 +95,9 @@ impl Running {
 #[derive(Debug)]
 pub struct InProcess {
     running: Running,
+    leases: Leases,
+    // Ends it with the world.
+    _keeper: JoinSet<()>,
 }
 
 impl InProcess {
@@ -102,7 +109,14 @@ impl InProcess {
     pub async fn new(backend: Arc<dyn Backend>) -> Result<Self, StorageError> {
         let mut fixture = Fixture::new(backend).await?;
         fixture.options = LedgerOptions::default().with_version_wait(fixture.options.version_wait);
-        Ok(Self { running: fixture.start().await })
+        let running = fixture.start().await;
+        let leases = Leases::open(&running.ledger).await.expect("the leases open");
+        let mut keeper = JoinSet::new();
+        keeper.spawn({
+            let (leases, gpus) = (leases.clone(), running.gpus.clone());
+            async move { leases.keep(gpus).await }
+        });
+        Ok(Self { running, leases, _keeper: keeper })
     }
 }
 
@@ -111,5 +125,13 @@ impl World for InProcess {
 
     fn api(&self) -> Registry<Gpu> {
         self.running.gpus.clone()
+    }
+}
+
+impl LeaseWorld for InProcess {
+    type Leases = Leases;
+
+    fn leases(&self) -> Leases {
+        self.leases.clone()
     }
 }

@@ -7,6 +7,7 @@
 
 mod fixture;
 mod history;
+mod leases;
 mod nic;
 mod order;
 mod restarts;
@@ -68,6 +69,7 @@ pub fn local_cases() -> Vec<LocalCase> {
         shutdown::cases(),
         sharing::cases(),
         order::cases(),
+        leases::cases(),
         super::faults::cases(),
         super::model::cases(),
         super::linearizability::cases(),

@@ -16,6 +16,12 @@ use device_api_core::resource::{GpuDevice, GpuTelemetry};
 /// gives it (`GPU-…`).
 #[async_trait::async_trait]
 pub trait Driver: fmt::Debug + Send + Sync + 'static {
+    /// This boot of the node, as in `/proc/sys/kernel/random/boot_id`; `None` where nobody knows. It does not ask the
+    /// driver, and is known before it is initialised.
+    fn boot_id(&self) -> Option<String> {
+        None
+    }
+
     /// Loads the driver's library and initialises it; shuts it down first where it was initialised before.
     /// All subscriptions are forgotten.
     async fn init(&self) -> Result<System, DriverError>;

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line of `device-apiserver`: the server, and what else the program does.
+
+use std::ffi::OsStr;
+
+use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+
+use crate::config::{AFTER_HELP, Config, filter};
+use crate::source::NvmlFlags;
+
+/// The node-local Device API server: GPU resources with the semantics of the Kubernetes API, over
+/// gRPC on a unix socket.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "device-apiserver", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
+#[non_exhaustive]
+pub struct Cli {
+    /// What to do; the server runs when there is nothing here.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+
+    /// How the server runs.
+    #[command(flatten)]
+    pub server: Config,
+}
+
+/// What the program does beside serving.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Action {
+    /// Runs the NVML source alone, as a client of a server that runs elsewhere with --nvml=off
+    NvmlProvider(Box<ProviderConfig>),
+
+    /// Says what an XID means and what to do about it
+    ExplainXid {
+        /// The number, such as 79
+        xid: u32,
+    },
+}
+
+/// The flags of `device-apiserver nvml-provider`.
+#[derive(Clone, Debug, Args)]
+#[non_exhaustive]
+pub struct ProviderConfig {
+    /// The server's socket: unix:///PATH, unix:PATH or a plain path [default: what
+    /// NVIDIA_DEVICE_API_PATH or NVIDIA_DEVICE_API_SOCK says, or the server's default]
+    #[arg(long, env = "DEVICE_API_TARGET", value_name = "ADDRESS")]
+    pub target: Option<String>,
+
+    /// The source.
+    #[command(flatten)]
+    pub source: NvmlFlags,
+
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// The flags of logging.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[non_exhaustive]
+pub struct LogFlags {
+    /// What to log, to stderr: error, warn, info, debug, trace, or tracing's filter syntax
+    #[arg(long, env = "DEVICE_API_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = filter)]
+    pub log_level: String,
+
+    /// How to log
+    #[arg(long, env = "DEVICE_API_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object on each line.
+    Json,
+}
+
+impl Cli {
+    /// The command line of this process, and the environment. A variable that is empty is not set.
+    ///
+    /// Ends the process as clap does: with what was wrong, or after `--help`.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::from_arg_matches(&heeding_what_is_set(Self::command()).get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// How to log.
+    #[must_use]
+    pub fn log(&self) -> &LogFlags {
+        match &self.action {
+            Some(Action::NvmlProvider(config)) => &config.log,
+            _ => &self.server.log,
+        }
+    }
+}
+
+fn heeding_what_is_set(command: Command) -> Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|flag| match flag.get_env() {
+            Some(name) if is_empty(name) => flag.env(None::<&'static str>),
+            _ => flag,
+        })
+        .mut_subcommands(heeding_what_is_set)
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How what a source declares and what others wrote come together in one object.
+
+use device_api_core::health::{Polarities, Verdict};
+use device_api_core::resource::{Condition, Gpu, GpuStatus, ObjectMeta, RecommendedAction};
+
+use super::observation::Observed;
+
+/// Who made an object: its source may delete it again. As Kubernetes' recommended label.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// A person's word that XIDs are dealt with: `all`, or their numbers with commas between. The source
+/// removes it when it has heeded it.
+pub const ACKNOWLEDGE_XIDS: &str = "device.nvidia.com/acknowledge-xids";
+
+/// Which conditions are the source's own, and the name that it goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ownership {
+    /// The value of [`MANAGED_BY`].
+    pub(crate) source: &'static str,
+    /// The types of its conditions, whether or not a device has them all.
+    pub(crate) condition_types: &'static [&'static str],
+}
+
+impl Ownership {
+    /// Whether this source made the object.
+    #[must_use]
+    pub(crate) fn made(self, gpu: &Gpu) -> bool {
+        gpu.metadata.labels.get(MANAGED_BY).is_some_and(|made_by| made_by == self.source)
+    }
+
+    /// The object that a new device gets.
+    #[must_use]
+    pub(crate) fn create(self, name: &str, observed: &Observed) -> Gpu {
+        let mut gpu = Gpu { metadata: ObjectMeta::named(name), ..Gpu::default() };
+        gpu.metadata.labels.insert(MANAGED_BY.to_owned(), self.source.to_owned());
+        self.merge_main(&mut gpu, observed, false);
+        self.merge_status(&mut gpu.status, observed, None);
+        gpu
+    }
+
+    /// Puts labels and spec into an object that is there. `heeded`: an acknowledgement in it was seen.
+    pub(crate) fn merge_main(self, gpu: &mut Gpu, observed: &Observed, heeded: bool) {
+        gpu.spec.uuid.clone_from(&observed.uuid);
+        gpu.metadata.labels.extend(observed.labels.clone());
+        if heeded {
+            gpu.metadata.annotations.remove(ACKNOWLEDGE_XIDS);
+        }
+    }
+
+    /// Puts the source's part into a status that is there. `last`: the action that the source wrote last.
+    pub(crate) fn merge_status(self, status: &mut GpuStatus, observed: &Observed, last: Option<&RecommendedAction>) {
+        let is_ours = |condition: &Condition| self.condition_types.contains(&condition.type_.as_str());
+        let declared = |type_: &str| observed.conditions.iter().find(|condition| condition.type_ == type_);
+        status.conditions.retain_mut(|condition| match declared(&condition.type_) {
+            Some(new) => {
+                put(condition, new);
+                true
+            }
+            None => !is_ours(condition),
+        });
+        for new in &observed.conditions {
+            if !status.conditions.iter().any(|condition| condition.type_ == new.type_) {
+                status.conditions.push(new.clone());
+            }
+        }
+        let foreign = status.recommended_action.take().filter(|action| Some(action) != last);
+        let foreign = foreign.filter(|_| status.conditions.iter().any(|found| !is_ours(found) && is_bad(found)));
+        status.recommended_action =
+            RecommendedAction::gravest(foreign.into_iter().chain(observed.recommended_action.clone()));
+        status.device = Some(observed.device.clone());
+        status.xids.clone_from(&observed.xids);
+        if observed.telemetry.is_some() {
+            status.telemetry.clone_from(&observed.telemetry);
+        }
+    }
+}
+
+/// The new condition in the old one's place; the time moves only with the status.
+fn put(old: &mut Condition, new: &Condition) {
+    let same = old.status == new.status;
+    let time = old.last_transition_time.filter(|_| same);
+    *old = Condition { last_transition_time: time, ..new.clone() };
+}
+
+/// Whether a condition of somebody else's says that the device is unwell.
+fn is_bad(condition: &Condition) -> bool {
+    Polarities::default().judge(std::slice::from_ref(condition)).verdict == Verdict::Unhealthy
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The chart of one GPU: what it said, and what that means for its health. Pure: facts and times come in, conditions
+//! go out.
+//!
+//! What is behind each rule is written in `docs/nvml.md`.
+
+mod acknowledgement;
+mod conditions;
+mod history;
+mod reading;
+mod verdict;
+mod words;
+
+use std::sync::Arc;
+
+use device_api_core::resource::{GpuStatus, MigDevice, Timestamp, XidRecord, condition};
+
+use self::history::History;
+use self::reading::Reading;
+use super::driver::{DriverError, EventKind, RecoveryAction, Vitals};
+use super::policy::Policy;
+use super::xid::{Action, Cure};
+
+pub use self::acknowledgement::{Acknowledgement, AcknowledgementError};
+
+/// True: NVML answers for this GPU, and no XID stands that needs an action.
+pub const NVML_READY: &str = "NVMLReady";
+/// True: no XID stands that needs an action.
+pub const XID_HEALTHY: &str = "XidHealthy";
+/// True is bad: the GPU needs a reset.
+pub const RESET_REQUIRED: &str = "ResetRequired";
+/// True is bad: the node needs a reboot.
+pub const REBOOT_REQUIRED: &str = "RebootRequired";
+/// True is bad: work has to leave the GPU.
+pub const DRAIN_REQUIRED: &str = "DrainRequired";
+/// True: no memory row waits to be remapped, or could not be.
+pub const ROW_REMAP_HEALTHY: &str = "RowRemapHealthy";
+/// True: no uncorrected memory error that is of consequence.
+pub const ECC_HEALTHY: &str = "EccHealthy";
+/// All types of conditions that a chart may say something of, in the order in which it does.
+pub const CONDITION_TYPES: [&str; 7] =
+    [NVML_READY, XID_HEALTHY, RESET_REQUIRED, REBOOT_REQUIRED, DRAIN_REQUIRED, ROW_REMAP_HEALTHY, ECC_HEALTHY];
+
+/// How many readings in a row have to say that all is well before a fault is over.
+const CONFIRMED: u8 = 2;
+
+/// What is known of one GPU's health.
+///
+/// ```
+/// use device_api_core::resource::{ConditionStatus, Timestamp, condition};
+/// use device_api_server::source::nvml::chart::{Chart, XID_HEALTHY};
+/// use device_api_server::source::nvml::driver::{EventKind, Vitals};
+///
+/// let now = Timestamp::from_unix(1_800_000_000, 0)?;
+/// let mut chart = Chart::new(Default::default(), None);
+/// let xid_healthy = |chart: &Chart| condition::find(&chart.conditions(None), XID_HEALTHY).unwrap().status.clone();
+/// assert_eq!(xid_healthy(&chart), ConditionStatus::Unknown);
+///
+/// chart.subscribed(Ok(()));
+/// chart.vitals(Ok(&Vitals::default()), now);
+/// assert_eq!(xid_healthy(&chart), ConditionStatus::True);
+///
+/// chart.event(&EventKind::Xid { xid: 79, gpu_instance_id: None, compute_instance_id: None }, now);
+/// assert_eq!(xid_healthy(&chart), ConditionStatus::False);
+/// # Ok::<(), device_api_core::resource::TimestampError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Chart {
+    policy: Arc<Policy>,
+    boot_id: Option<String>,
+    link: Link,
+    /// Whether the driver delivers the GPU's events; `None` before anybody asked it to.
+    subscription: Option<Result<(), DriverError>>,
+    history: History,
+    recovery: Reading<RecoveryAction>,
+    ecc_uncorrected: Reading<u64>,
+    remapping_pending: Reading<bool>,
+    remapping_failed: Reading<bool>,
+    /// How many readings in a row, since the last XID that stands, said that nothing is to be done.
+    verdicts: u8,
+    /// How many readings in a row, since the last XID that stands, named no fault.
+    clean: u8,
+    /// Whether the GPU or the driver did not answer before, or something was wrong before our start.
+    troubled: bool,
+    /// Whether something happened that the next reading will tell more of.
+    alert: bool,
+}
+
+/// Whether the GPU answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Link {
+    /// Nobody asked since the driver was loaded.
+    Unread,
+    /// It does.
+    Answers,
+    /// It does not.
+    Broken(DriverError),
+}
+
+impl Chart {
+    /// The chart of a GPU of which nothing is known, on a node in this boot. Silence is not health: all is Unknown.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>, boot_id: Option<String>) -> Self {
+        Self {
+            policy,
+            boot_id,
+            link: Link::Unread,
+            subscription: None,
+            history: History::default(),
+            recovery: Reading::Untold,
+            ecc_uncorrected: Reading::Untold,
+            remapping_pending: Reading::Untold,
+            remapping_failed: Reading::Untold,
+            verdicts: 0,
+            clean: 0,
+            troubled: false,
+            alert: false,
+        }
+    }
+
+    /// Takes over what the stored object says, before anything else is told: our own restart makes nothing well. An XID
+    /// that stood in another boot of the node is over; what the policy of today ignores is, too.
+    pub fn adopt(&mut self, status: &GpuStatus) {
+        self.history = History::adopt(&status.xids, &self.policy, self.boot_id.as_deref());
+        let find = |type_: &str| condition::find(&status.conditions, type_);
+        self.troubled = find(NVML_READY).is_some_and(conditions::tells_of_trouble);
+        if find(RESET_REQUIRED).is_some() {
+            self.recovery.expect();
+        }
+        if find(ROW_REMAP_HEALTHY).is_some() {
+            self.remapping_pending.expect();
+        }
+        if find(ECC_HEALTHY).is_some() {
+            self.ecc_uncorrected.expect();
+        }
+    }
+
+    /// Takes an event. XIDs are counted exactly, and the last 32 kept, apart for each instance. ECC events are no XIDs:
+    /// they say that the vitals are worth a look.
+    pub fn event(&mut self, kind: &EventKind, now: Timestamp) {
+        match *kind {
+            EventKind::Xid { xid, gpu_instance_id, compute_instance_id } => {
+                let seen = XidRecord {
+                    xid,
+                    last_seen: Some(now),
+                    gpu_instance_id,
+                    compute_instance_id,
+                    boot_id: self.boot_id.clone().unwrap_or_default(),
+                    ..XidRecord::default()
+                };
+                if self.history.occurred(seen, &self.policy) {
+                    (self.verdicts, self.clean) = (0, 0);
+                }
+            }
+            EventKind::DoubleBitEcc | EventKind::RecoveryActionChanged => self.alert = true,
+            EventKind::SingleBitEcc | EventKind::MigConfigChanged | EventKind::Other(_) => {}
+        }
+    }
+
+    /// Takes a reading of the vitals, or why there is none.
+    pub fn vitals(&mut self, vitals: Result<&Vitals, &DriverError>, now: Timestamp) {
+        let vitals = match vitals {
+            Ok(vitals) => vitals,
+            Err(why) => return self.unreachable(why, now),
+        };
+        // Only a reset uses the row that stands by (NVIDIA's "GPU Memory Error Management").
+        if self.remapping_pending.told() == Some(true) && vitals.remapping_pending == Some(false) {
+            self.cure(Cure::Reset);
+        }
+        self.link = Link::Answers;
+        self.alert = false;
+        self.recovery.read(vitals.recovery_action);
+        self.ecc_uncorrected.read(vitals.ecc_uncorrected_volatile);
+        self.remapping_pending.read(vitals.remapping_pending);
+        self.remapping_failed.read(vitals.remapping_failed);
+
+        let nothing_to_do = vitals.recovery_action == Some(RecoveryAction::None);
+        let faulty = [vitals.remapping_pending, vitals.remapping_failed].contains(&Some(true))
+            || vitals.recovery_action.is_some_and(|action| action != RecoveryAction::None);
+        self.verdicts = if nothing_to_do { self.verdicts.saturating_add(1) } else { 0 };
+        self.clean = if faulty { 0 } else { self.clean.saturating_add(1) };
+        if nothing_to_do {
+            // The driver says with an XID 154 that it is satisfied again, too.
+            self.history.settle(|entry| entry.action == Action::AskDriver);
+        }
+        if self.verdicts >= CONFIRMED {
+            self.cure(Cure::Verdict);
+        }
+        if self.clean >= CONFIRMED {
+            self.history.settle(|entry| entry.action.is_doubtful());
+        }
+    }
+
+    /// Takes whether the driver delivers this GPU's events. Where it does not, nobody can say that no XID stands.
+    pub fn subscribed(&mut self, outcome: Result<(), &DriverError>) {
+        self.subscription = Some(outcome.map_err(Clone::clone));
+    }
+
+    /// Takes that the driver was loaded again: that resets the GPU, and ends all subscriptions.
+    pub fn driver_reloaded(&mut self, _now: Timestamp) {
+        self.cure(Cure::Reset);
+        self.link = Link::Unread;
+        self.subscription = None;
+        self.recovery.lapse();
+        self.ecc_uncorrected.lapse();
+        self.remapping_pending.lapse();
+        self.remapping_failed.lapse();
+        (self.verdicts, self.clean) = (0, 0);
+    }
+
+    /// Takes that the GPU, or the driver, does not answer. XIDs that stand go on standing, whether or not it comes back.
+    pub fn unreachable(&mut self, why: &DriverError, _now: Timestamp) {
+        self.link = Link::Broken(why.clone());
+        self.troubled = true;
+        (self.verdicts, self.clean) = (0, 0);
+    }
+
+    /// Takes a person's word that XIDs are dealt with.
+    pub fn acknowledge(&mut self, xids: &Acknowledgement, _now: Timestamp) {
+        self.history.settle(|entry| xids.covers(entry.record.xid));
+    }
+
+    /// Whether a fault stands somewhere on the GPU, or may: its vitals should be read more often.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        self.alert
+            || matches!(self.link, Link::Broken(_))
+            || self.history.standing().next().is_some()
+            || self.recovery.told().is_some_and(|action| action != RecoveryAction::None)
+            || [self.remapping_pending.told(), self.remapping_failed.told()].contains(&Some(true))
+            || self.has_ecc_fault() == Some(true)
+    }
+
+    /// The XIDs that this MIG device should know of, or all those of the GPU (`None`), the latest last.
+    #[must_use]
+    pub fn xids(&self, mig: Option<&MigDevice>) -> Vec<XidRecord> {
+        let entries = self.history.entries().filter(|entry| mig.is_none() || entry.concerns(mig));
+        entries.map(|entry| entry.record.clone()).collect()
+    }
+
+    fn cure(&mut self, cure: Cure) {
+        self.history.settle(|entry| entry.action.is_cured_by(cure));
+    }
+}
+
+#[cfg(test)]
+mod tests;

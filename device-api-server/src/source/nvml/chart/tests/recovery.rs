@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a GPU that was unhealthy becomes healthy again, and how not.
+
+use super::super::super::xid::Action;
+use super::*;
+
+fn stands(chart: &Chart) -> bool {
+    of(chart, XID_HEALTHY).starts_with("False")
+}
+
+#[test]
+fn a_fault_is_over_when_the_driver_says_twice_that_nothing_is_to_be_done() {
+    for number in [48, 79, 119] {
+        let mut chart = healthy_with_verdict();
+        chart.event(&xid(number), at(1));
+        chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)), at(10));
+        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(20));
+        assert!(stands(&chart) && chart.needs_attention(), "once is not enough");
+        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(30));
+        assert_eq!(of(&chart, NVML_READY), "True Recovered");
+        assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
+        assert_eq!(of(&chart, RESET_REQUIRED), "False RecoveryActionNone");
+        assert_eq!(action(&chart), None);
+        assert!(!chart.needs_attention());
+        let record = &chart.xids(None)[0];
+        assert_eq!((record.count, record.standing), (1, false), "the history keeps it");
+    }
+}
+
+#[test]
+fn the_two_readings_come_after_the_last_xid_and_in_a_row() {
+    let nothing = verdict(RecoveryAction::None);
+    let failed = DriverError::Other { call: "vitals", why: "busy".to_owned() };
+    let interruptions: [fn(&mut Chart, &DriverError); 5] = [
+        |chart, _| chart.event(&xid(48), at(3)),
+        |chart, _| chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)), at(3)),
+        |chart, _| chart.vitals(Ok(&Vitals::default()), at(3)),
+        |chart, failed| chart.vitals(Err(failed), at(3)),
+        |chart, _| chart.unreachable(&DriverError::GpuLost, at(3)),
+    ];
+    for interrupt in interruptions {
+        let mut chart = healthy_with_verdict();
+        chart.event(&xid(48), at(1));
+        chart.vitals(Ok(&nothing), at(2));
+        interrupt(&mut chart, &failed);
+        chart.vitals(Ok(&nothing), at(4));
+        assert!(stands(&chart));
+        chart.vitals(Ok(&nothing), at(5));
+        assert!(!stands(&chart));
+    }
+}
+
+#[test]
+fn an_application_that_keeps_failing_delays_no_recovery() {
+    let mut chart = healthy_with_verdict();
+    chart.event(&xid(48), at(1));
+    for second in 2..4 {
+        chart.event(&xid(31), at(second));
+        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(second));
+    }
+    assert!(!stands(&chart));
+}
+
+#[test]
+fn a_driver_that_tells_no_verdict_makes_nothing_well_by_answering() {
+    for number in [48, 79] {
+        let mut chart = healthy();
+        chart.event(&xid(number), at(1));
+        for second in 2..50 {
+            chart.vitals(Ok(&Vitals::default()), at(second));
+        }
+        assert!(stands(&chart), "XID {number}");
+    }
+}
+
+#[test]
+fn a_reload_of_the_driver_cures_what_a_reset_cures() {
+    for (number, cured) in
+        [(46, true), (48, true), (78, true), (167, true), (54, false), (79, false), (142, false), (151, false)]
+    {
+        let mut chart = healthy();
+        chart.event(&xid(number), at(1));
+        chart.driver_reloaded(at(2));
+        assert!(of(&chart, NVML_READY).starts_with("Unknown"), "nobody asked the GPU since");
+        chart.subscribed(Ok(()));
+        chart.vitals(Ok(&Vitals::default()), at(3));
+        let expected = if cured { "True NoXid".to_owned() } else { format!("False Xid{number}") };
+        assert_eq!(of(&chart, XID_HEALTHY), expected);
+    }
+}
+
+#[test]
+fn the_drivers_verdict_is_not_about_cables_software_or_support() {
+    for (number, cured) in [(48, true), (79, true), (54, false), (78, false), (142, false), (151, false)] {
+        let mut chart = healthy_with_verdict();
+        chart.event(&xid(number), at(1));
+        for second in 2..10 {
+            chart.vitals(Ok(&verdict(RecoveryAction::None)), at(second));
+        }
+        assert_eq!(stands(&chart), !cured, "XID {number}");
+    }
+}
+
+#[test]
+fn a_person_acknowledges_all_or_some() {
+    let both = || {
+        let mut chart = healthy();
+        chart.event(&xid(79), at(1));
+        chart.event(&xid(48), at(1));
+        chart
+    };
+    let mut chart = both();
+    chart.acknowledge(&"79".parse().unwrap(), at(2));
+    assert_eq!(of(&chart, XID_HEALTHY), "False Xid48");
+    let mut chart = both();
+    chart.acknowledge(&Acknowledgement::All, at(2));
+    assert_eq!((of(&chart, XID_HEALTHY), of(&chart, NVML_READY)), ("True NoXid".into(), "True Recovered".into()));
+    assert_eq!(chart.xids(None).len(), 2);
+    chart.event(&xid(79), at(3));
+    assert!(stands(&chart), "it is about what was, not about what comes");
+}
+
+#[test]
+fn what_acknowledges_nothing_is_refused() {
+    for text in ["", "79,", "everything", "-1", "4294967296"] {
+        assert!(text.parse::<Acknowledgement>().is_err(), "{text:?}");
+    }
+    for text in ["all", "48,79"] {
+        assert_eq!(text.parse::<Acknowledgement>().unwrap().to_string(), text);
+    }
+    assert!("x".repeat(1 << 20).parse::<Acknowledgement>().unwrap_err().to_string().len() < 200);
+}
+
+#[test]
+fn an_xid_of_unknown_meaning_is_in_doubt_for_two_clean_readings() {
+    for reading in [Vitals::default(), verdict(RecoveryAction::None)] {
+        let mut chart = healthy_on(Policy::default(), &reading);
+        chart.event(&xid(4711), at(1));
+        chart.vitals(Ok(&reading), at(2));
+        assert_eq!((of(&chart, XID_HEALTHY), action(&chart)), ("Unknown Xid4711".to_owned(), None));
+        assert!(chart.needs_attention());
+        chart.vitals(Ok(&reading), at(3));
+        assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
+        assert_eq!(of(&chart, NVML_READY), "True Healthy", "it was never taken away");
+    }
+}
+
+#[test]
+fn a_reading_with_a_fault_ends_no_doubt() {
+    let mut chart = healthy();
+    chart.event(&xid(4711), at(1));
+    for second in 2..10 {
+        chart.vitals(Ok(&Vitals { remapping_pending: Some(true), ..Vitals::default() }), at(second));
+    }
+    assert_eq!(of(&chart, XID_HEALTHY), "Unknown Xid4711");
+}
+
+#[test]
+fn a_lost_gpu_that_comes_back_is_ready_again_but_what_stood_goes_on_standing() {
+    let mut chart = healthy();
+    chart.event(&xid(79), at(1));
+    chart.unreachable(&DriverError::GpuLost, at(2));
+    assert_eq!((of(&chart, NVML_READY), of(&chart, XID_HEALTHY)), ("False GPULost".into(), "False Xid79".into()));
+    for second in 3..10 {
+        chart.vitals(Ok(&Vitals::default()), at(second));
+        assert_eq!(of(&chart, NVML_READY), "False XidError", "coming back proves no reset");
+    }
+    chart.acknowledge(&Acknowledgement::All, at(11));
+    assert_eq!(of(&chart, NVML_READY), "True Recovered");
+}
+
+#[test]
+fn a_lost_gpu_without_an_xid_recovers_by_answering() {
+    let mut chart = healthy();
+    chart.vitals(Err(&DriverError::GpuLost), at(1));
+    assert_eq!((of(&chart, NVML_READY), action(&chart).as_deref()), ("False GPULost".into(), Some("RESTART_BM")));
+    chart.vitals(Ok(&Vitals::default()), at(2));
+    assert_eq!((of(&chart, NVML_READY), action(&chart)), ("True Recovered".into(), None));
+}
+
+#[test]
+fn a_row_that_waits_no_more_proves_a_reset() {
+    let waits = |waits| Vitals { remapping_pending: Some(waits), ..Vitals::default() };
+    let mut chart = healthy_on(Policy::default(), &waits(true));
+    chart.event(&xid(48), at(1));
+    chart.event(&xid(79), at(1));
+    chart.vitals(Ok(&waits(true)), at(2));
+    assert_eq!(chart.xids(None).iter().filter(|record| record.standing).count(), 2);
+    chart.vitals(Ok(&waits(false)), at(3));
+    assert_eq!(of(&chart, XID_HEALTHY), "False Xid79", "48 is cured, 79 needs a reboot");
+    assert_eq!(chart.xids(None).iter().filter(|record| record.standing).count(), 1);
+}
+
+#[test]
+fn a_users_override_recovers_as_its_action_does() {
+    let mut chart = healthy_on(
+        Policy::default().with_action(31, Action::ResetGpu).with_action(13, Action::ContactSupport),
+        &verdict(RecoveryAction::None),
+    );
+    chart.event(&xid(31), at(1));
+    chart.event(&xid(13), at(1));
+    for second in 2..5 {
+        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(second));
+    }
+    assert_eq!(of(&chart, XID_HEALTHY), "False Xid13");
+    assert!(!chart.xids(None)[0].standing);
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Silence is not health, and missing data is no fault.
+
+use super::*;
+
+fn full() -> Vitals {
+    Vitals {
+        recovery_action: Some(RecoveryAction::None),
+        ecc_uncorrected_volatile: Some(0),
+        remapping_pending: Some(false),
+        remapping_failed: Some(false),
+    }
+}
+
+#[test]
+fn of_a_new_gpu_all_is_unknown() {
+    let chart = Chart::new(Arc::default(), None);
+    assert_eq!(of(&chart, NVML_READY), "Unknown Initialized");
+    assert_eq!(of(&chart, XID_HEALTHY), "Unknown Initialized");
+    assert_eq!(action(&chart), None);
+}
+
+#[test]
+fn a_reading_without_events_leaves_xids_unknown() {
+    let mut chart = Chart::new(Arc::default(), None);
+    chart.vitals(Ok(&full()), at(1));
+    assert_eq!(
+        (of(&chart, NVML_READY), of(&chart, XID_HEALTHY)),
+        ("True Healthy".into(), "Unknown NotSubscribed".into())
+    );
+}
+
+#[test]
+fn events_that_cannot_be_had_are_not_health() {
+    for why in [DriverError::NotSupported, DriverError::NoPermission, DriverError::Hung { call: "subscribe" }] {
+        let mut chart = healthy();
+        chart.subscribed(Err(&why));
+        assert_eq!(of(&chart, XID_HEALTHY), "Unknown NotSubscribed");
+        assert!(message(&chart, XID_HEALTHY).contains(&why.to_string()));
+        assert_eq!(of(&chart, NVML_READY), "True Healthy");
+        chart.event(&xid(79), at(1));
+        assert_eq!(of(&chart, XID_HEALTHY), "False Xid79");
+    }
+}
+
+#[test]
+fn every_failure_has_its_status_and_reason() {
+    let other = || DriverError::Other { call: "vitals", why: "?".to_owned() };
+    for (why, expected) in [
+        (DriverError::GpuLost, "False GPULost"),
+        (DriverError::NotFound, "False GPULost"),
+        (DriverError::Hung { call: "vitals" }, "Unknown NVMLHung"),
+        (DriverError::DriverNotLoaded, "Unknown DriverNotLoaded"),
+        (DriverError::VersionMismatch, "Unknown DriverNotLoaded"),
+        (DriverError::Uninitialized, "Unknown DriverNotLoaded"),
+        (DriverError::LibraryNotFound { looked_for: "/usr".to_owned() }, "Unknown DriverNotLoaded"),
+        (DriverError::NoSuchFunction { symbol: "nvmlInit".to_owned() }, "Unknown DriverNotLoaded"),
+        (DriverError::NotSupported, "Unknown NVMLError"),
+        (DriverError::NoPermission, "Unknown NVMLError"),
+        (other(), "Unknown NVMLError"),
+    ] {
+        let mut told = healthy_on(Policy::default(), &full());
+        told.unreachable(&why, at(1));
+        let mut read = healthy_on(Policy::default(), &full());
+        read.vitals(Err(&why), at(1));
+        assert_eq!(told.conditions(None), read.conditions(None));
+        assert_eq!(of(&told, NVML_READY), expected, "{why}");
+        let (_, reason) = expected.split_once(' ').unwrap();
+        for type_ in CONDITION_TYPES.iter().skip(1) {
+            assert_eq!(of(&told, type_), format!("Unknown {reason}"), "{type_}, {why}");
+        }
+        assert!(told.needs_attention());
+        assert_eq!(message(&told, NVML_READY), why.to_string());
+
+        told.vitals(Ok(&full()), at(2));
+        assert_eq!(of(&told, NVML_READY), "True Recovered");
+        assert!(told.conditions(None).iter().all(|condition| condition.status != ConditionStatus::Unknown));
+    }
+}
+
+#[test]
+fn a_standing_xid_stays_false_while_nothing_answers() {
+    for (why, ready) in
+        [(DriverError::GpuLost, "False GPULost"), (DriverError::Hung { call: "vitals" }, "Unknown NVMLHung")]
+    {
+        let mut chart = healthy_with_verdict();
+        chart.event(&xid(79), at(1));
+        chart.unreachable(&why, at(2));
+        assert_eq!((of(&chart, NVML_READY).as_str(), of(&chart, XID_HEALTHY)), (ready, "False Xid79".into()));
+        assert_eq!(of(&chart, REBOOT_REQUIRED), "True NodeReboot", "by the catalogue: the driver does not answer");
+        assert!(of(&chart, RESET_REQUIRED).starts_with("Unknown "));
+        assert_eq!(action(&chart).as_deref(), Some("RESTART_BM"));
+    }
+}
+
+#[test]
+fn what_a_gpu_never_tells_is_left_out() {
+    let chart = healthy();
+    for type_ in [RESET_REQUIRED, REBOOT_REQUIRED, DRAIN_REQUIRED, ROW_REMAP_HEALTHY, ECC_HEALTHY] {
+        assert_eq!(of(&chart, type_), "-");
+    }
+    assert!(chart.conditions(None).iter().all(|condition| condition.status == ConditionStatus::True));
+}
+
+#[test]
+fn what_is_told_no_more_is_unknown_once_and_then_left_out() {
+    let mut chart = healthy_on(Policy::default(), &full());
+    chart.vitals(Ok(&Vitals::default()), at(1));
+    for type_ in [RESET_REQUIRED, REBOOT_REQUIRED, DRAIN_REQUIRED, ROW_REMAP_HEALTHY, ECC_HEALTHY] {
+        assert_eq!(of(&chart, type_), "Unknown NotReported");
+    }
+    let mut back = chart.clone();
+    back.vitals(Ok(&full()), at(2));
+    assert_eq!(of(&back, ECC_HEALTHY), "True Ok");
+    // As after ECC was switched off.
+    chart.vitals(Ok(&Vitals::default()), at(2));
+    assert_eq!(of(&chart, ECC_HEALTHY), "-");
+}
+
+#[test]
+fn after_a_reload_all_is_unknown_until_it_is_told_again() {
+    let mut chart = healthy_on(Policy::default(), &full());
+    chart.driver_reloaded(at(1));
+    for type_ in CONDITION_TYPES {
+        assert_eq!(of(&chart, type_), "Unknown Initialized");
+    }
+    chart.vitals(Ok(&full()), at(2));
+    assert_eq!(of(&chart, XID_HEALTHY), "Unknown NotSubscribed", "the reload ended the subscription");
+    chart.subscribed(Ok(()));
+    assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
+}
+
+#[test]
+fn half_of_the_remapping_told_is_enough_and_half_of_it_missing_is_not() {
+    let pending_only = Vitals { remapping_pending: Some(false), ..Vitals::default() };
+    assert_eq!(of(&healthy_on(Policy::default(), &pending_only), ROW_REMAP_HEALTHY), "True Ok");
+    let mut chart = healthy_on(Policy::default(), &full());
+    chart.vitals(Ok(&pending_only), at(1));
+    assert_eq!(of(&chart, ROW_REMAP_HEALTHY), "Unknown NotReported");
+}
+
+#[test]
+fn what_was_told_before_a_reload_is_no_news_after_it() {
+    let waits = Vitals { remapping_pending: Some(true), ..Vitals::default() };
+    for reading in [
+        verdict(RecoveryAction::GpuReset),
+        Vitals { ecc_uncorrected_volatile: Some(1), ..Vitals::default() },
+        Vitals { remapping_failed: Some(true), ..Vitals::default() },
+        waits.clone(),
+    ] {
+        let mut chart = healthy_on(Policy::default(), &reading);
+        assert!(chart.needs_attention());
+        chart.driver_reloaded(at(1));
+        assert!(!chart.needs_attention(), "{reading:?}");
+    }
+    // That the row waits no more is due to the reload, not to a reset after this XID.
+    let mut chart = healthy_on(Policy::default(), &waits);
+    chart.driver_reloaded(at(1));
+    chart.event(&xid(48), at(2));
+    chart.vitals(Ok(&Vitals { remapping_pending: Some(false), ..Vitals::default() }), at(3));
+    assert_eq!(of(&chart, XID_HEALTHY), "False Xid48");
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The GPUs that the source knows: what the driver, the store and people said of each. Pure: no driver,
+//! no registry, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use device_api_core::resource::{Gpu, GpuTelemetry, Timestamp, condition};
+
+use super::OWNERSHIP;
+use super::chart::{Acknowledgement, Chart, NVML_READY};
+use super::driver::{Description, DriverError, Event, Found, Identity, Vitals};
+use super::labels::labels;
+use super::policy::Policy;
+use crate::source::merge::ACKNOWLEDGE_XIDS;
+use crate::source::observation::{Observation, Observed, Stored, object_name};
+
+/// Every GPU that is known, by its UUID as NVML gives it.
+#[derive(Debug)]
+pub(super) struct Gpus {
+    policy: Arc<Policy>,
+    boot_id: Option<String>,
+    is_simulated: bool,
+    known: BTreeMap<String, Known>,
+    observation: Observation,
+}
+
+/// A GPU, its MIG devices included.
+#[derive(Debug)]
+struct Known {
+    identity: Identity,
+    description: Description,
+    telemetry: Option<GpuTelemetry>,
+    chart: Chart,
+    /// Whether it was looked at since it is known, or since the driver was reloaded. Until then nothing is declared: that
+    /// the source has just started is no news of the GPU.
+    was_examined: bool,
+    /// Whether the driver listed it last time.
+    is_listed: bool,
+    /// Whether its object was in the store at the last look.
+    was_stored: bool,
+}
+
+impl Gpus {
+    pub(super) fn new(policy: Arc<Policy>, boot_id: Option<String>, is_simulated: bool) -> Self {
+        let (known, observation) = (BTreeMap::new(), Observation::default());
+        Self { policy, boot_id, is_simulated, known, observation }
+    }
+
+    /// The full state.
+    pub(super) fn observation(&self) -> Observation {
+        self.observation.clone()
+    }
+
+    /// The GPUs that the driver listed last time.
+    pub(super) fn listed_uuids(&self) -> Vec<String> {
+        self.known.iter().filter(|(_, known)| known.is_listed).map(|(uuid, _)| uuid.clone()).collect()
+    }
+
+    /// Whether a fault stands on it, so that it is looked at more often.
+    pub(super) fn needs_attention(&self, uuid: &str) -> bool {
+        self.known.get(uuid).is_some_and(|known| known.is_listed && known.chart.needs_attention())
+    }
+
+    /// Takes over what the store holds: GPUs of an earlier run, and what people acknowledged.
+    pub(super) fn adopt(&mut self, stored: &Stored, now: Timestamp) {
+        let ours =
+            |gpu: &&Arc<Gpu>| OWNERSHIP.made(gpu) || condition::find(&gpu.status.conditions, NVML_READY).is_some();
+        let ours: Vec<_> = stored.gpus.iter().filter(ours).collect();
+        // What is to be deleted, and is gone, is done with.
+        self.observation.gone.retain(|name| ours.iter().any(|gpu| gpu.metadata.name == *name));
+        let (parts, whole): (Vec<&Arc<Gpu>>, _) = ours.iter().partition(|gpu| mig_parent(gpu).is_some());
+        for gpu in whole {
+            let is_going = self.observation.gone.contains(&gpu.metadata.name);
+            if gpu.spec.uuid.is_empty() || is_going || self.known.contains_key(&gpu.spec.uuid) {
+                continue;
+            }
+            let device = gpu.status.device.clone().unwrap_or_default();
+            let identity = Identity { uuid: gpu.spec.uuid.clone(), pci_bus_id: device.pci_bus_id.clone() };
+            let known = self.know(identity);
+            known.description.device = device;
+            known.chart.adopt(&gpu.status);
+        }
+        for gpu in parts {
+            let Some(parent) = mig_parent(gpu) else { continue };
+            let Some(known) = self.known.get_mut(parent) else { continue };
+            if known.description.mig_devices.iter().any(|(uuid, _)| *uuid == gpu.spec.uuid) {
+                continue;
+            }
+            if known.is_listed {
+                // The driver has described its GPU without it.
+                self.observation.gone.insert(gpu.metadata.name.clone());
+            } else {
+                let device = gpu.status.device.clone().unwrap_or_default();
+                known.description.mig_devices.push((gpu.spec.uuid.clone(), device));
+            }
+        }
+        self.acknowledge(&ours, now);
+        self.forget_deleted(&ours);
+        self.observation.knows = stored.number;
+        self.refresh_all();
+    }
+
+    fn acknowledge(&mut self, stored: &[&Arc<Gpu>], now: Timestamp) {
+        for gpu in stored {
+            let Some(text) = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS) else { continue };
+            let uuid = mig_parent(gpu).unwrap_or(&gpu.spec.uuid);
+            let Some(known) = self.known.get_mut(uuid) else { continue };
+            match text.parse::<Acknowledgement>() {
+                Ok(acknowledged) => known.chart.acknowledge(&acknowledged, now),
+                Err(error) => tracing::warn!(gpu = gpu.metadata.name, %error, "an acknowledgement is not understood"),
+            }
+        }
+    }
+
+    /// A person may delete the object of a GPU that is lost, and then it is not made again. An empty
+    /// store was lost itself.
+    fn forget_deleted(&mut self, stored: &[&Arc<Gpu>]) {
+        let names: BTreeSet<&str> = stored.iter().map(|gpu| gpu.metadata.name.as_str()).collect();
+        let mut deleted = Vec::new();
+        for (uuid, known) in &mut self.known {
+            let is_stored = names.contains(object_name(uuid).as_str());
+            if !is_stored && known.was_stored && !known.is_listed && !names.is_empty() {
+                deleted.push(uuid.clone());
+            }
+            known.was_stored = is_stored;
+        }
+        for uuid in deleted {
+            self.remove(&uuid);
+        }
+    }
+
+    /// Takes over the driver's list. Says which GPUs to look at.
+    pub(super) fn listed(&mut self, found: &[Found], now: Timestamp) -> Vec<String> {
+        let identities: Vec<_> = found.iter().filter_map(|found| found.identity.as_ref().ok()).collect();
+        for identity in &identities {
+            let known = self.know((*identity).clone());
+            known.is_listed = true;
+            known.identity = (*identity).clone();
+        }
+        let is_listed = |uuid: &str| identities.iter().any(|identity| identity.uuid == uuid);
+        let replaced = |known: &Known| {
+            let slot = &known.identity.pci_bus_id;
+            slot.is_some() && identities.iter().any(|identity| identity.pci_bus_id == *slot)
+        };
+        let missing: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(uuid, _)| !is_listed(uuid))
+            .map(|(uuid, known)| (uuid.clone(), replaced(known)))
+            .collect();
+        for (uuid, is_replaced) in missing {
+            if is_replaced {
+                tracing::info!(gpu = uuid, "another GPU has its slot: its object goes");
+                self.remove(&uuid);
+            } else if let Some(known) = self.known.get_mut(&uuid) {
+                known.is_listed = false;
+                known.was_examined = true;
+                known.chart.unreachable(&DriverError::GpuLost, now);
+                self.refresh(&uuid);
+            }
+        }
+        identities.iter().map(|identity| identity.uuid.clone()).collect()
+    }
+
+    /// Takes over what a GPU is.
+    pub(super) fn described(&mut self, uuid: &str, description: Description) {
+        let Some(known) = self.known.get_mut(uuid) else { return };
+        known.description = description;
+        self.refresh(uuid);
+    }
+
+    /// No events of a GPU are delivered, for a while. A wait that hangs says that the driver does.
+    pub(super) fn deafened(&mut self, uuid: &str, why: &DriverError, now: Timestamp) {
+        let Some(known) = self.known.get_mut(uuid) else { return };
+        known.chart.subscribed(Err(why));
+        if matches!(why, DriverError::Hung { .. }) {
+            known.was_examined = true;
+            known.chart.unreachable(why, now);
+        }
+        self.refresh(uuid);
+    }
+
+    /// Takes over what a GPU says of its health.
+    pub(super) fn examined(&mut self, uuid: &str, outcome: &Result<Vitals, DriverError>, now: Timestamp) {
+        let Some(known) = self.known.get_mut(uuid) else { return };
+        known.was_examined = true;
+        known.chart.vitals(outcome.as_ref(), now);
+        self.refresh(uuid);
+    }
+
+    /// Takes over whether the events of a GPU are delivered.
+    pub(super) fn subscribed(&mut self, uuid: &str, outcome: Result<(), &DriverError>) {
+        let Some(known) = self.known.get_mut(uuid) else { return };
+        known.chart.subscribed(outcome);
+        self.refresh(uuid);
+    }
+
+    /// Takes over what a GPU measured.
+    pub(super) fn measured(&mut self, uuid: &str, mut telemetry: GpuTelemetry, now: Timestamp) {
+        let Some(known) = self.known.get_mut(uuid) else { return };
+        telemetry.sampled_at = Some(now.truncated_to_seconds());
+        known.telemetry = Some(telemetry);
+        self.refresh(uuid);
+    }
+
+    /// Takes over what a GPU reported. [`Self::refresh`] comes after the last of many.
+    pub(super) fn reported(&mut self, event: &Event, now: Timestamp) {
+        match self.known.get_mut(&event.uuid) {
+            Some(known) => known.chart.event(&event.kind, now),
+            None => tracing::warn!(?event, "an event of a GPU that is not known"),
+        }
+    }
+
+    /// No GPU answers.
+    pub(super) fn unreachable(&mut self, why: &DriverError, now: Timestamp) {
+        for known in self.known.values_mut() {
+            known.was_examined = true;
+            known.chart.unreachable(why, now);
+        }
+        self.refresh_all();
+    }
+
+    /// The driver was unloaded and is back. What is declared stays until each GPU was looked at.
+    pub(super) fn driver_reloaded(&mut self, now: Timestamp) {
+        for known in self.known.values_mut() {
+            known.chart.driver_reloaded(now);
+            known.was_examined = false;
+        }
+    }
+
+    fn know(&mut self, identity: Identity) -> &mut Known {
+        let (policy, boot_id) = (&self.policy, &self.boot_id);
+        self.observation.gone.remove(&object_name(&identity.uuid));
+        self.known.entry(identity.uuid.clone()).or_insert_with(|| Known {
+            identity,
+            description: Description::default(),
+            telemetry: None,
+            chart: Chart::new(Arc::clone(policy), boot_id.clone()),
+            was_examined: false,
+            is_listed: false,
+            was_stored: false,
+        })
+    }
+
+    fn remove(&mut self, uuid: &str) {
+        if self.known.remove(uuid).is_some() {
+            self.refresh(uuid);
+        }
+    }
+
+    fn refresh_all(&mut self) {
+        for uuid in self.known.keys().cloned().collect::<Vec<_>>() {
+            self.refresh(&uuid);
+        }
+    }
+
+    /// Brings the observation of a GPU and its MIG devices to what is known of them.
+    pub(super) fn refresh(&mut self, uuid: &str) {
+        if self.known.get(uuid).is_some_and(|known| !known.was_examined) {
+            return;
+        }
+        let Observation { devices, gone, .. } = &mut self.observation;
+        let is_part = |observed: &Observed| observed.device.mig.as_ref().is_some_and(|mig| mig.parent_uuid == uuid);
+        let mut rest: BTreeSet<String> = devices
+            .iter()
+            .filter(|(_, found)| found.uuid == uuid || is_part(found))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if let Some(known) = self.known.get(uuid) {
+            let whole = std::iter::once((uuid, &known.description.device));
+            let parts = known.description.mig_devices.iter().map(|(uuid, device)| (uuid.as_str(), device));
+            for (uuid, device) in whole.chain(parts) {
+                let mig = device.mig.as_ref();
+                let name = object_name(uuid);
+                rest.remove(&name);
+                gone.remove(&name);
+                let observed = Observed {
+                    uuid: uuid.to_owned(),
+                    labels: labels(device, self.is_simulated),
+                    conditions: known.chart.conditions(mig),
+                    recommended_action: known.chart.recommended_action(mig),
+                    device: device.clone(),
+                    telemetry: known.telemetry.clone().filter(|_| mig.is_none()),
+                    xids: known.chart.xids(mig),
+                };
+                if devices.get(&name).is_none_or(|before| **before != observed) {
+                    devices.insert(name, Arc::new(observed));
+                }
+            }
+        }
+        for name in rest {
+            devices.remove(&name);
+            gone.insert(name);
+        }
+    }
+}
+
+/// The UUID of the GPU that a MIG device is a part of.
+fn mig_parent(gpu: &Gpu) -> Option<&str> {
+    Some(gpu.status.device.as_ref()?.mig.as_ref()?.parent_uuid.as_str())
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The loop: attaches to the driver, follows it, and attaches anew when it was lost. It declares what it
+//! knows as [`Observation`]s and never sees who stores them.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::driver::{Driver, DriverError};
+use super::gpus::Gpus;
+use super::options::SourceOptions;
+use super::session::{Session, is_of_one_gpu};
+use crate::source::observation::{Observation, Stored};
+use crate::source::pause::Backoff;
+
+/// The loop. It declares through `out` what it knows of the driver and of what `stored` shows, until nobody shows
+/// anything any more.
+pub(super) async fn follow(
+    driver: &Arc<dyn Driver>,
+    options: &SourceOptions,
+    mut stored: watch::Receiver<Stored>,
+    out: watch::Sender<Observation>,
+) {
+    // What the store holds comes first: what stood before must not be declared healthy.
+    if stored.wait_for(|stored| stored.number > 0).await.is_err() {
+        return;
+    }
+    let now = || options.clock.now();
+    let mut gpus = Gpus::new(Arc::clone(&options.policy), driver.boot_id(), driver.is_simulated());
+    let mut backoff = Backoff::new(options.retry.0, options.retry.1);
+    let mut was_unloaded = false;
+    let mut said: Option<DriverError> = None;
+    loop {
+        gpus.adopt(&stored.borrow_and_update().clone(), now());
+        let attached = timeout(options.call_timeout, driver.init()).await;
+        let why = match attached.unwrap_or(Err(DriverError::Hung { call: "init" })) {
+            Ok(system) => {
+                tracing::info!(driver = system.driver_version.as_deref().unwrap_or("unknown"), "NVML is ready");
+                said = None;
+                if std::mem::take(&mut was_unloaded) {
+                    gpus.driver_reloaded(now());
+                }
+                let since = Instant::now();
+                let session = Session::new(Arc::clone(driver), options, &mut gpus, &out);
+                let Some(why) = session.follow(&mut stored).await else { return };
+                if since.elapsed() > options.retry.1 {
+                    backoff.reset();
+                }
+                if is_of_one_gpu(&why) {
+                    tracing::warn!("a lost GPU spoils the wait for events: initialising NVML anew");
+                    continue;
+                }
+                why
+            }
+            Err(why) => why,
+        };
+        was_unloaded |= is_unloaded(&why);
+        gpus.unreachable(&why, now());
+        out.send_replace(gpus.observation());
+        let pause = backoff.next();
+        if said.as_ref() == Some(&why) {
+            tracing::debug!(error = %why, ?pause, "NVML is still not ready");
+        } else if matches!(why, DriverError::LibraryNotFound { .. }) && !options.is_expected {
+            tracing::info!(error = %why, "there is no NVML on this node, or not yet: its GPUs are served once there is");
+        } else {
+            tracing::warn!(error = %why, ?pause, "NVML is not ready: trying again");
+        }
+        said = Some(why);
+        sleep(pause).await;
+    }
+}
+
+/// Whether the driver was gone: what comes back is another load of it.
+fn is_unloaded(why: &DriverError) -> bool {
+    use DriverError::{DriverNotLoaded, LibraryNotFound, VersionMismatch};
+    matches!(why, DriverNotLoaded | LibraryNotFound { .. } | VersionMismatch)
+}

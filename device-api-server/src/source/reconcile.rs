@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Brings the objects to what a source declares, and writes nothing where they are that already.
+//!
+//! Written once against [`Verbs`]: it runs on the registry in the server's process and on a remote client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use device_api_core::Result;
+use device_api_core::registry::{DeleteParams, ListParams, Part, PostParams, Verbs};
+use device_api_core::resource::{Gpu, RecommendedAction};
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::merge::{ACKNOWLEDGE_XIDS, Ownership};
+use super::observation::{Observation, Observed, Stored};
+use super::pause::{Backoff, jittered};
+
+/// At most one write in so much time for each object, however much its device reports.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after a failure, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Brings objects to what a source declares.
+#[derive(Debug)]
+pub(crate) struct Reconciler<V> {
+    gpus: V,
+    ownership: Ownership,
+    params: PostParams,
+    /// How often it looks at all objects anew.
+    resync: Duration,
+    objects: BTreeMap<String, Entry>,
+    /// The look at all objects that `objects` are of.
+    number: u64,
+    /// Somebody else made an object that was not there at the last look.
+    is_stale: bool,
+}
+
+/// An object, as it is known.
+#[derive(Debug, Default)]
+struct Entry {
+    /// What is stored; `None` when there is no such object, or nobody knows.
+    actual: Option<Arc<Gpu>>,
+    /// The action that this source wrote last.
+    last_action: Option<RecommendedAction>,
+    /// No write before this.
+    not_before: Option<Instant>,
+    backoff: Backoff,
+}
+
+/// What is to be done about one object.
+#[derive(Debug)]
+enum Step {
+    Create,
+    Write(Part),
+    Delete,
+}
+
+impl<V: Verbs<Gpu>> Reconciler<V> {
+    /// A reconciler that writes as this source.
+    #[must_use]
+    pub(crate) fn new(gpus: V, ownership: Ownership, resync: Duration) -> Self {
+        let params = PostParams::default().manager(ownership.source);
+        Self { gpus, ownership, params, resync, objects: BTreeMap::new(), number: 0, is_stale: false }
+    }
+
+    /// Looks at all objects, tells `stored`, and follows `observations` until their sender is gone. While
+    /// `may_write` says no, nothing is written.
+    pub(crate) async fn run(
+        mut self,
+        mut observations: watch::Receiver<Observation>,
+        stored: watch::Sender<Stored>,
+        mut may_write: watch::Receiver<bool>,
+    ) {
+        let mut list_backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut look = Instant::now();
+        loop {
+            if Instant::now() >= look || self.is_stale {
+                look = match self.look(&stored).await {
+                    Ok(()) => {
+                        list_backoff.reset();
+                        Instant::now() + jittered(self.resync)
+                    }
+                    Err(error) => {
+                        let pause = list_backoff.next();
+                        tracing::warn!(%error, ?pause, "cannot list the GPUs");
+                        Instant::now() + pause
+                    }
+                };
+            }
+            let observation = observations.borrow_and_update().clone();
+            let writes = *may_write.borrow_and_update() && self.number > 0;
+            let again = if writes { self.converge(&observation).await } else { None };
+            let wake = if self.is_stale { Instant::now() } else { again.map_or(look, |again| again.min(look)) };
+            tokio::select! {
+                changed = observations.changed() => if changed.is_err() { return },
+                changed = may_write.changed() => match changed {
+                    // Who holds the lease again may have missed what others did meanwhile.
+                    Ok(()) => look = Instant::now(),
+                    Err(_) => return,
+                },
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Looks at all objects anew.
+    async fn look(&mut self, stored: &watch::Sender<Stored>) -> Result<()> {
+        let list = self.gpus.list(&ListParams::default()).await?;
+        self.number += 1;
+        self.is_stale = false;
+        let now = Instant::now();
+        // An object that is gone is forgotten, save for when it may be written again.
+        self.objects.retain(|_, entry| {
+            entry.actual = None;
+            entry.not_before.is_some_and(|not_before| not_before > now) || entry.last_action.is_some()
+        });
+        for gpu in &list.items {
+            self.objects.entry(gpu.metadata.name.clone()).or_default().actual = Some(Arc::clone(gpu));
+        }
+        stored.send_replace(Stored { number: self.number, gpus: list.items });
+        Ok(())
+    }
+
+    /// Does one step for each object that needs one and may be written now. Says when the next may be.
+    async fn converge(&mut self, observation: &Observation) -> Option<Instant> {
+        let now = Instant::now();
+        let mut again: Option<Instant> = None;
+        let mut due = Vec::new();
+        for name in observation.devices.keys().chain(&observation.gone) {
+            let heeded = observation.knows >= self.number;
+            let observed = observation.devices.get(name);
+            let entry = self.objects.entry(name.clone()).or_default();
+            let Some(step) = step(self.ownership, entry, observed, heeded) else { continue };
+            match entry.not_before.filter(|not_before| *not_before > now) {
+                Some(not_before) => again = Some(again.map_or(not_before, |again| again.min(not_before))),
+                None => due.push((name, step, observed, heeded, entry.last_action.clone())),
+            }
+        }
+        let this = &*self;
+        let done = due.into_iter().map(async |(name, step, observed, heeded, last)| {
+            let outcome = this.take(name, &step, observed, heeded, last.as_ref()).await;
+            (name.clone(), step, observed, outcome)
+        });
+        for (name, step, observed, outcome) in join_all(done).await {
+            let next = self.note(&name, &step, observed, outcome);
+            again = Some(again.map_or(next, |again| again.min(next)));
+        }
+        again
+    }
+
+    /// Takes a step: one write.
+    async fn take(
+        &self,
+        name: &str,
+        step: &Step,
+        observed: Option<&Arc<Observed>>,
+        heeded: bool,
+        last: Option<&RecommendedAction>,
+    ) -> Result<Option<Arc<Gpu>>> {
+        let (ownership, gpus) = (self.ownership, &self.gpus);
+        match (step, observed) {
+            (Step::Create, Some(observed)) => {
+                gpus.create(&self.params, &ownership.create(name, observed)).await.map(Some)
+            }
+            (Step::Write(Part::Main), Some(observed)) => {
+                let change = |gpu: &mut Gpu| {
+                    ownership.merge_main(gpu, observed, heeded);
+                    Ok(())
+                };
+                gpus.modify(Part::Main, name, &self.params, change).await.map(Some)
+            }
+            (Step::Write(part), Some(observed)) => {
+                let change = |gpu: &mut Gpu| {
+                    ownership.merge_status(&mut gpu.status, observed, last);
+                    Ok(())
+                };
+                gpus.modify(*part, name, &self.params, change).await.map(Some)
+            }
+            _ => match gpus.delete(name, &DeleteParams::default()).await {
+                Err(error) if error.is_not_found() => Ok(None),
+                other => other.map(|()| None),
+            },
+        }
+    }
+
+    /// Notes what became of a step, and says when the object may be looked at again.
+    fn note(
+        &mut self,
+        name: &str,
+        step: &Step,
+        observed: Option<&Arc<Observed>>,
+        outcome: Result<Option<Arc<Gpu>>>,
+    ) -> Instant {
+        let entry = self.objects.entry(name.to_owned()).or_default();
+        let pause = match outcome {
+            Ok(actual) => {
+                tracing::debug!(gpu = name, ?step, "written");
+                entry.actual = actual;
+                if !matches!(step, Step::Write(Part::Main)) {
+                    entry.last_action = observed.and_then(|observed| observed.recommended_action.clone());
+                }
+                entry.backoff.reset();
+                WRITE_INTERVAL
+            }
+            // Somebody was faster, and deleted it or made it.
+            Err(error) if error.is_not_found() => {
+                entry.actual = None;
+                entry.backoff.next()
+            }
+            Err(error) if error.is_already_exists() => {
+                self.is_stale = true;
+                entry.backoff.next()
+            }
+            Err(error) => {
+                let pause = entry.backoff.next();
+                tracing::warn!(gpu = name, %error, ?pause, "cannot write");
+                pause
+            }
+        };
+        let next = Instant::now() + pause;
+        entry.not_before = Some(next);
+        next
+    }
+}
+
+/// What an object needs, the more urgent first.
+fn step(ownership: Ownership, entry: &Entry, observed: Option<&Arc<Observed>>, heeded: bool) -> Option<Step> {
+    let Some(observed) = observed else {
+        return entry.actual.as_ref().is_some_and(|gpu| ownership.made(gpu)).then_some(Step::Delete);
+    };
+    let Some(actual) = &entry.actual else { return Some(Step::Create) };
+    let mut status = actual.status.clone();
+    ownership.merge_status(&mut status, observed, entry.last_action.as_ref());
+    if status != actual.status {
+        return Some(Step::Write(Part::Status));
+    }
+    let has = |(key, value): (&String, &String)| actual.metadata.labels.get(key) == Some(value);
+    let acknowledged = heeded && actual.metadata.annotations.contains_key(ACKNOWLEDGE_XIDS);
+    let same = actual.spec.uuid == observed.uuid && observed.labels.iter().all(has) && !acknowledged;
+    (!same).then_some(Step::Write(Part::Main))
+}
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod tests;

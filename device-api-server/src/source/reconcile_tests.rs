@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a source declares becomes what the API holds, and nothing else of it is touched.
+
+use device_api_core::patch::Patch;
+use device_api_core::registry::{
+    Ledger, LedgerOptions, PatchParams, Registry, WatchEvent, WatchParams, WatchStream as _,
+};
+use device_api_core::resource::{Condition, ConditionStatus, GpuStrategy, ObjectMeta, condition};
+use device_api_store_memory::Memory;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+const OURS: Ownership = Ownership { source: "test", condition_types: &["NVMLReady", "XidHealthy"] };
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// A reconciler at work, and its strings.
+struct Bench {
+    gpus: Registry<Gpu>,
+    observation: watch::Sender<Observation>,
+    stored: watch::Receiver<Stored>,
+    may_write: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        Self::start_on(registry().await).await
+    }
+
+    async fn start_on(gpus: Registry<Gpu>) -> Self {
+        let (observation, observations) = watch::channel(Observation::default());
+        let (stored_sender, stored) = watch::channel(Stored::default());
+        let (may_write, allowed) = watch::channel(true);
+        let reconciler = Reconciler::new(gpus.clone(), OURS, RESYNC);
+        let task = tokio::spawn(reconciler.run(observations, stored_sender, allowed));
+        Self { gpus, observation, stored, may_write, task }
+    }
+
+    fn declare(&self, uuid: &str, change: impl FnOnce(&mut Observed)) {
+        self.observation.send_modify(|observation| {
+            let mut observed = Observed { uuid: uuid.to_owned(), ..Observed::default() };
+            change(&mut observed);
+            observation.devices.insert(uuid.to_ascii_lowercase(), Arc::new(observed));
+        });
+    }
+
+    /// The object, once it is as it should be.
+    async fn until(&self, name: &str, is_so: impl Fn(&Gpu) -> bool) -> Arc<Gpu> {
+        let params = WatchParams::default().fields(format!("metadata.name={name}"));
+        let mut events = self.gpus.watch(&params).await.unwrap();
+        loop {
+            match events.next_event().await.unwrap().unwrap() {
+                WatchEvent::Added(gpu) | WatchEvent::Modified(gpu) if is_so(&gpu) => return gpu,
+                _ => {}
+            }
+        }
+    }
+}
+
+async fn registry() -> Registry<Gpu> {
+    let ledger = Ledger::open(Box::new(Memory::new().open().unwrap()), LedgerOptions::default()).await.unwrap();
+    ledger.registry(GpuStrategy).await.unwrap()
+}
+
+fn ready(status: ConditionStatus) -> Vec<Condition> {
+    vec![Condition::new("NVMLReady", status)]
+}
+
+fn is(gpu: &Gpu, type_: &str, status: &ConditionStatus) -> bool {
+    condition::find(&gpu.status.conditions, type_).is_some_and(|found| found.status == *status)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_device_is_created_with_everything_at_once() {
+    let bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| {
+        observed.conditions = ready(ConditionStatus::True);
+        observed.labels.insert("nvidia.com/gpu.family".to_owned(), "hopper".to_owned());
+        observed.device.index = Some(3);
+    });
+    let gpu = bench.until("gpu-a", |_| true).await;
+    assert_eq!(gpu.spec.uuid, "GPU-a");
+    assert_eq!(gpu.metadata.labels["nvidia.com/gpu.family"], "hopper");
+    assert_eq!(gpu.metadata.labels["app.kubernetes.io/managed-by"], "test");
+    assert_eq!(gpu.status.device.as_ref().unwrap().index, Some(3));
+    assert!(is(&gpu, "NVMLReady", &ConditionStatus::True));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_when_nothing_changed() {
+    let mut bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    let version = bench.until("gpu-a", |_| true).await.metadata.resource_version.clone();
+    for _ in 0..3 {
+        let number = bench.stored.borrow().number;
+        bench.stored.wait_for(|stored| stored.number > number).await.unwrap();
+        bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    }
+    assert_eq!(bench.gpus.get("gpu-a").await.unwrap().metadata.resource_version, version);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_wrote_survives() {
+    let bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    bench.until("gpu-a", |_| true).await;
+    let (params, theirs) =
+        (PatchParams::default(), json!([{"type": "GpuThermalWatch", "status": "True", "reason": "Hot"}]));
+    let main = json!({"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}});
+    bench.gpus.patch("gpu-a", &params, &Patch::merge(&main).unwrap()).await.unwrap();
+    let status = json!({"status": {"conditions": theirs, "recommendedAction": "RESTART_BM"}});
+    bench.gpus.patch_status("gpu-a", &params, &Patch::strategic(&status).unwrap()).await.unwrap();
+
+    bench.declare("GPU-a", |observed| {
+        observed.conditions = ready(ConditionStatus::False);
+        observed.recommended_action = Some(RecommendedAction::ComponentReset);
+        observed.labels.insert("x".to_owned(), "y".to_owned());
+    });
+    let gpu = bench.until("gpu-a", |gpu| gpu.metadata.labels.contains_key("x")).await;
+    assert!(is(&gpu, "NVMLReady", &ConditionStatus::False) && is(&gpu, "GpuThermalWatch", &ConditionStatus::True));
+    assert_eq!((gpu.metadata.labels["a"].as_str(), gpu.metadata.annotations["c"].as_str()), ("b", "d"));
+    assert_eq!(gpu.status.recommended_action, Some(RecommendedAction::RestartBm), "the worst standing one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_own_condition_that_is_declared_no_longer_goes() {
+    let bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| {
+        observed.conditions = ready(ConditionStatus::True);
+        observed.conditions.push(Condition::new("XidHealthy", ConditionStatus::False));
+        observed.recommended_action = Some(RecommendedAction::ComponentReset);
+    });
+    bench.until("gpu-a", |gpu| is(gpu, "XidHealthy", &ConditionStatus::False)).await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    let gpu = bench.until("gpu-a", |gpu| gpu.status.conditions.len() == 1).await;
+    assert_eq!(gpu.status.recommended_action, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_is_written_once_a_second_at_most_and_the_newest_state_wins() {
+    let bench = Bench::start().await;
+    let mut events = bench.gpus.watch(&WatchParams::default()).await.unwrap();
+    let began = Instant::now();
+    for index in 0..1_000 {
+        bench.declare("GPU-a", |observed| observed.device.index = Some(index));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut writes = 0;
+    loop {
+        let gpu = events.next_event().await.unwrap().unwrap().object().cloned().unwrap();
+        writes += 1;
+        if gpu.status.device.as_ref().unwrap().index == Some(999) {
+            break;
+        }
+    }
+    let seconds = began.elapsed().as_secs();
+    assert!(writes <= seconds + 1, "{writes} writes in {seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_somebody_deleted_is_made_again_at_the_next_resync() {
+    let bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    let first = bench.until("gpu-a", |_| true).await;
+    bench.gpus.delete("gpu-a", &DeleteParams::default()).await.unwrap();
+    let second = bench.until("gpu-a", |gpu| gpu.metadata.uid != first.metadata.uid).await;
+    assert!(is(&second, "NVMLReady", &ConditionStatus::True));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_somebody_else_is_joined_and_never_deleted() {
+    let gpus = registry().await;
+    let theirs = Gpu { metadata: ObjectMeta::named("gpu-a"), ..Gpu::default() };
+    gpus.create(&PostParams::default(), &theirs).await.unwrap();
+    let bench = Bench::start_on(gpus).await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    bench.until("gpu-a", |gpu| is(gpu, "NVMLReady", &ConditionStatus::True)).await;
+    bench.declare("GPU-b", |observed| observed.conditions = ready(ConditionStatus::True));
+    bench.until("gpu-b", |_| true).await;
+    bench.observation.send_modify(|observation| {
+        observation.devices.clear();
+        observation.gone.extend(["gpu-a".to_owned(), "gpu-b".to_owned()]);
+    });
+    while bench.gpus.get_opt("gpu-b").await.unwrap().is_some() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(bench.gpus.get_opt("gpu-a").await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_without_the_lease() {
+    let bench = Bench::start().await;
+    bench.may_write.send_replace(false);
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    tokio::time::sleep(RESYNC * 3).await;
+    assert!(bench.gpus.get_opt("gpu-a").await.unwrap().is_none());
+    bench.may_write.send_replace(true);
+    bench.until("gpu-a", |_| true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heeded_acknowledgement_is_removed_and_one_that_was_not_seen_stays() {
+    let mut bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    bench.until("gpu-a", |_| true).await;
+    let patch = Patch::merge(&json!({"metadata": {"annotations": {ACKNOWLEDGE_XIDS: "all"}}})).unwrap();
+    bench.gpus.patch("gpu-a", &PatchParams::default(), &patch).await.unwrap();
+    let has_it = |gpu: &Arc<Gpu>| gpu.metadata.annotations.contains_key(ACKNOWLEDGE_XIDS);
+    let seen = bench.stored.wait_for(|stored| stored.gpus.iter().any(has_it)).await.unwrap().number;
+    tokio::time::sleep(RESYNC / 3).await;
+    assert!(has_it(&bench.gpus.get("gpu-a").await.unwrap()), "the source has not said that it knows");
+    bench.observation.send_modify(|observation| observation.knows = seen + 1);
+    bench.until("gpu-a", |gpu| !gpu.metadata.annotations.contains_key(ACKNOWLEDGE_XIDS)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_with_its_source() {
+    let Bench { observation, task, .. } = Bench::start().await;
+    drop(observation);
+    task.await.unwrap();
+}

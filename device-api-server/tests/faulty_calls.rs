@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Calls and watches of a test's server: refused with the same values whatever is in between, and broken
+//! as the test says.
+
+// clippy.toml's exceptions for tests do not reach their functions.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod worlds;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use device_api_core::patch::{Patch, PatchType};
+use device_api_core::registry::{DeleteParams, GetParams, LedgerOptions, ListParams, PostParams, Verbs, WatchParams};
+use device_api_core::resource::Gpu;
+use device_api_core::storage::StorageErrorKind;
+use device_api_core::{Error, Result};
+use device_api_server::testing::{Call, CallFault, CallFaults, Fault, TestServer, Verb, WatchFault};
+use worlds::{gpu, next, until_end, within};
+
+async fn server() -> TestServer {
+    let options = LedgerOptions::default().with_version_wait(Duration::from_millis(10));
+    TestServer::builder().with_gpus(3).with_ledger_options(options).on_socket().start().await
+}
+
+fn forbidden() -> Error {
+    Error::Forbidden { why: "not in this test".to_owned() }
+}
+
+fn refused<T: Debug>(outcome: Result<T>) -> Error {
+    outcome.unwrap_err()
+}
+
+async fn refusals(_: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<Error> {
+    let post = PostParams::default();
+    let mut stale = gpu("gpu-0");
+    stale.metadata.resource_version = "1".to_owned();
+    let json = |text: &str| Patch::new(PatchType::Json, text.as_bytes().to_vec());
+    vec![
+        refused(gpus.get("none").await),
+        refused(gpus.create(&post, &gpu("gpu-0")).await),
+        refused(gpus.create(&post, &gpu("not a name")).await),
+        refused(gpus.replace("gpu-0", &post, &stale).await),
+        refused(gpus.replace("gpu-0", &post, &gpu("gpu-1")).await),
+        refused(gpus.replace_status("none", &post, &gpu("none")).await),
+        refused(gpus.patch("gpu-0", &post, &json(r#"[{"op": "remove", "path": "/metadata/labels/x"}]"#)).await),
+        refused(gpus.patch_status("gpu-0", &post, &json("no JSON")).await),
+        refused(gpus.delete("gpu-0", &DeleteParams::default().uid("another")).await),
+        refused(gpus.list(&ListParams::default().labels("a b")).await),
+        refused(gpus.list(&ListParams::default().at("1").continue_token("x")).await),
+        refused(gpus.get_with("gpu-0", &GetParams::default().at("99999999999999999")).await),
+    ]
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_same_value_whatever_is_in_between() {
+    let refusals = everywhere!(server().await, refusals);
+    let reasons: BTreeSet<_> = refusals.iter().map(|error| error.reason().as_str()).collect();
+    assert!(reasons.len() >= 7, "{reasons:?}");
+}
+
+async fn three_lists(server: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<Result<usize>> {
+    server.faults().nth(Verb::List, 2, CallFault::Fail(forbidden()));
+    let mut outcomes = Vec::new();
+    for _ in 0..3 {
+        // Calls of another verb do not count.
+        gpus.get("gpu-0").await.unwrap();
+        outcomes.push(gpus.list(&ListParams::default()).await.map(|list| list.items.len()));
+    }
+    outcomes
+}
+
+#[tokio::test]
+async fn the_nth_call_fails_with_what_was_planned_and_no_other_does() {
+    assert_eq!(everywhere!(server().await, three_lists), [Ok(3), Err(forbidden()), Ok(3)]);
+}
+
+/// Every verb once, each of which is planned to fail.
+async fn every_verb(server: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<Result<()>> {
+    let verbs = [
+        Verb::Get,
+        Verb::List,
+        Verb::Watch,
+        Verb::Create,
+        Verb::Replace,
+        Verb::ReplaceStatus,
+        Verb::Patch,
+        Verb::PatchStatus,
+        Verb::Delete,
+    ];
+    for verb in verbs {
+        let why = format!("{verb:?}");
+        server.faults().always(verb, CallFault::Fail(Error::Forbidden { why }));
+    }
+    let (post, patch) = (PostParams::default(), Patch::new(PatchType::Merge, b"{}".to_vec()));
+    let gpu = gpu("gpu-0");
+    let outcomes = vec![
+        gpus.get("gpu-0").await.map(drop),
+        gpus.list(&ListParams::default()).await.map(drop),
+        gpus.watch(&WatchParams::default()).await.map(drop),
+        gpus.create(&post, &gpu).await.map(drop),
+        gpus.replace("gpu-0", &post, &gpu).await.map(drop),
+        gpus.replace_status("gpu-0", &post, &gpu).await.map(drop),
+        gpus.patch("gpu-0", &post, &patch).await.map(drop),
+        gpus.patch_status("gpu-0", &post, &patch).await.map(drop),
+        gpus.delete("gpu-0", &DeleteParams::default()).await,
+    ];
+    let expected = verbs.map(|verb| Err(Error::Forbidden { why: format!("{verb:?}") }));
+    assert_eq!(outcomes, expected);
+    server.faults().clear();
+    gpus.get("gpu-0").await.unwrap();
+    outcomes
+}
+
+#[tokio::test]
+async fn every_verb_meets_its_own_faults_until_they_are_cleared() {
+    everywhere!(server().await, every_verb);
+}
+
+async fn a_lost_reply(server: &TestServer, gpus: impl Verbs<Gpu>) -> Error {
+    server.faults().next(Verb::Create, CallFault::LoseReply);
+    let error = refused(gpus.create(&PostParams::default(), &gpu("new")).await);
+    gpus.delete("new", &DeleteParams::default()).await.expect("it was created");
+    error
+}
+
+#[tokio::test]
+async fn a_write_whose_reply_is_lost_has_happened_and_may_be_tried_again() {
+    let error = everywhere!(server().await, a_lost_reply);
+    assert_eq!(error, CallFaults::lost());
+    assert!(error.is_unavailable() && error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_does_nothing_until_it_is_released() {
+    let server = server().await;
+    let gpus = worlds::over_socket(&server);
+    server.faults().next(Verb::Delete, CallFault::Hang);
+    let delete = tokio::spawn(async move { gpus.delete("gpu-0", &DeleteParams::default()).await });
+    within(server.faults().hanging()).await;
+    server.registry().get("gpu-0").await.expect("it is not deleted yet");
+    server.faults().release();
+    within(delete).await.unwrap().unwrap();
+    assert!(server.registry().get("gpu-0").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_of_an_hour_takes_a_test_with_paused_time_no_time() {
+    let server = TestServer::builder().with_gpus(1).start().await;
+    server.faults().next(Verb::Get, CallFault::Delay(Duration::from_secs(3600)));
+    let before = tokio::time::Instant::now();
+    server.gpus().get("gpu-0").await.unwrap();
+    assert!(before.elapsed() >= Duration::from_secs(3600));
+}
+
+async fn broken_watches(server: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<(Vec<String>, Option<Error>)> {
+    let mut outcomes = Vec::new();
+    for fault in [WatchFault::CutAfter(2), WatchFault::EndAfter(1), WatchFault::CutAfter(0)] {
+        server.faults().next_watch(fault);
+        outcomes.push(until_end(gpus.watch(&WatchParams::default()).await.unwrap()).await);
+    }
+    outcomes
+}
+
+#[tokio::test]
+async fn a_watch_is_cut_or_ended_after_as_many_events_as_the_test_says() {
+    let [cut, ended, at_once] = everywhere!(server().await, broken_watches).try_into().unwrap();
+    assert_eq!(cut, (vec!["added gpu-0".to_owned(), "added gpu-1".to_owned()], Some(CallFaults::lost())));
+    assert_eq!(ended, (vec!["added gpu-0".to_owned()], None));
+    assert_eq!(at_once, (vec![], Some(CallFaults::lost())));
+}
+
+async fn a_cut(server: &TestServer, gpus: impl Verbs<Gpu>) -> (Vec<String>, Option<Error>) {
+    let mut watch = gpus.watch(&WatchParams::default()).await.unwrap();
+    for _ in 0..3 {
+        next(&mut watch).await;
+    }
+    server.faults().cut_watches();
+    let outcome = until_end(watch).await;
+    server.faults().every_watch(WatchFault::EndAfter(3));
+    let again = until_end(gpus.watch(&WatchParams::default()).await.unwrap()).await;
+    assert_eq!((again.0.len(), again.1), (3, None), "a later watch is not cut");
+    server.faults().clear();
+    outcome
+}
+
+#[tokio::test]
+async fn a_cut_ends_the_watches_that_are_open_and_no_later_one() {
+    assert_eq!(everywhere!(server().await, a_cut), (vec![], Some(CallFaults::lost())));
+}
+
+async fn silence(server: &TestServer, gpus: impl Verbs<Gpu>) -> (Vec<String>, Option<Error>) {
+    server.faults().next_watch(WatchFault::StallAfter(1));
+    let mut watch = gpus.watch(&WatchParams::default()).await.unwrap();
+    assert_eq!(next(&mut watch).await, "added gpu-0");
+    // A watch that hears of it stands for the time in which the silent one hears nothing.
+    let mut other = gpus.watch(&WatchParams::default()).await.unwrap();
+    for _ in 0..3 {
+        next(&mut other).await;
+    }
+    server.faults().cut_watches();
+    until_end(watch).await
+}
+
+#[tokio::test]
+async fn a_watch_that_stalls_says_nothing_more_until_it_is_cut() {
+    assert_eq!(everywhere!(server().await, silence), (vec![], Some(CallFaults::lost())));
+}
+
+async fn a_full_store(server: &TestServer, gpus: impl Verbs<Gpu>) -> Error {
+    server.storage_faults().next(Call::Commit, Fault::Refuse(StorageErrorKind::Busy));
+    let error = refused(gpus.create(&PostParams::default(), &gpu("new")).await);
+    assert!(gpus.get("new").await.unwrap_err().is_not_found());
+    error
+}
+
+#[tokio::test]
+async fn the_store_fails_when_the_test_says_so() {
+    assert!(everywhere!(server().await, a_full_store).is_unavailable());
+}
+
+#[tokio::test]
+async fn a_handle_in_another_namespace_meets_the_same_faults() {
+    let server = TestServer::builder().start().await;
+    let left = server.gpus().namespaced("left");
+    left.create(&PostParams::default(), &gpu("x")).await.unwrap();
+    assert_eq!(left.get("x").await.unwrap().metadata.namespace, "left");
+    assert!(server.gpus().get("x").await.unwrap_err().is_not_found());
+    server.faults().next(Verb::Get, CallFault::Fail(forbidden()));
+    assert_eq!(left.get("x").await, Err(forbidden()));
+}
