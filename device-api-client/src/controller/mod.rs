@@ -29,7 +29,7 @@ use crate::watcher::{Backoff, Config};
 ///
 /// The function gets the object as it is then, not as some event showed it, so it looks at what is and not at what happened.
 /// An object is never looked at twice at a time; what happens meanwhile makes it looked at once more. An error makes it
-/// looked at again, later each time. An object that is gone, or no longer selected, is not looked at.
+/// looked at again, later each time. An object that is gone, no longer selected, or in another namespace than the handle, is not looked at.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -75,7 +75,7 @@ pub struct Controller<R, V> {
 impl<R: Resource, V: Verbs<R>> Controller<R, V> {
     /// A controller of the objects that this selects: each is looked at when it changes, and all of them at first.
     pub fn new(objects: V, config: Config) -> Self {
-        let selection = Selection::parse::<R>("", &config.label_selector, &config.field_selector);
+        let selection = Selection::parse::<R>(objects.namespace(), &config.label_selector, &config.field_selector);
         let changes = triggers::of_watcher(objects.clone(), config, triggers::own);
         Self { selection, ..Self::of(objects, changes) }
     }
@@ -88,8 +88,8 @@ impl<R: Resource, V: Verbs<R>> Controller<R, V> {
 
     fn of(objects: V, changes: Triggers) -> Self {
         Self {
+            selection: Selection::parse::<R>(objects.namespace(), "", ""),
             objects,
-            selection: Selection::parse::<R>("", "", ""),
             triggers: vec![changes],
             concurrency: 1,
             backoff: Backoff::default(),
