@@ -11,6 +11,9 @@ use device_api_core::resource::{Key, Resource};
 use super::Store;
 use super::state::Indexing;
 
+/// Finds the keys of an object.
+type KeysOf<R, K> = Box<dyn Fn(&R) -> Vec<K> + Send + Sync>;
+
 /// The objects of a [`Store`] by keys of one's own, made by [`Store::index`]: as true as the store, and
 /// cheap to clone.
 pub struct Index<R, K> {
@@ -19,7 +22,7 @@ pub struct Index<R, K> {
 }
 
 struct Entries<R, K> {
-    keys_of: Box<dyn Fn(&R) -> Vec<K> + Send + Sync>,
+    keys_of: KeysOf<R, K>,
     // Guards the entries. It is written under the store's write lock and read under its read lock, in that
     // order, so that both show the same state.
     by_key: RwLock<BTreeMap<K, Objects<R>>>,
