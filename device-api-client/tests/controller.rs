@@ -15,7 +15,7 @@ use device_api_core::resource::{Gpu, GpuStrategy, Key, ObjectMeta};
 use device_api_core::{Error, Result};
 use device_api_store_memory::Memory;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,10 +42,12 @@ async fn label(gpus: &Registry<Gpu>, name: &str, key: &str, value: &str) -> Arc<
 /// What a controller looked at, and when.
 type Looks = mpsc::Receiver<(Arc<Gpu>, Instant)>;
 
+type Next = dyn Fn(usize, &Gpu) -> Result<Action> + Send + Sync;
+
 /// Tells what it looks at, and what to do next.
 struct Teller {
     looks: mpsc::Sender<(Arc<Gpu>, Instant)>,
-    next: Box<dyn Fn(usize, &Gpu) -> Result<Action> + Send + Sync>,
+    next: Box<Next>,
     /// How often each was looked at.
     counts: Mutex<BTreeMap<String, usize>>,
 }
@@ -100,19 +102,16 @@ async fn whatever_writers_do_the_last_state_of_each_object_is_looked_at() {
     let gpus = registry(&names).await;
     let (teller, mut looks) = teller(|_, _| Ok(Action::await_change()));
     let controller = start(all(&gpus).concurrency(2), teller);
-    let writers: Vec<_> = (0..8)
-        .map(|writer: usize| {
-            let gpus = gpus.clone();
-            tokio::spawn(async move {
-                for turn in 0..25 {
-                    label(&gpus, names[(writer + turn) % names.len()], &format!("w{writer}"), &turn.to_string()).await;
-                }
-            })
-        })
-        .collect();
-    for writer in writers {
-        writer.await.unwrap();
+    let mut writers = JoinSet::new();
+    for writer in 0..8 {
+        let gpus = gpus.clone();
+        writers.spawn(async move {
+            for turn in 0..25 {
+                label(&gpus, names[(writer + turn) % names.len()], &format!("w{writer}"), &turn.to_string()).await;
+            }
+        });
     }
+    writers.join_all().await;
     let list = gpus.list(&ListParams::default()).await.unwrap();
     let last: BTreeMap<_, _> = list.items.into_iter().map(|gpu| (gpu.metadata.name.clone(), gpu)).collect();
     let (mut seen, mut count) = (BTreeMap::new(), 0);
@@ -273,10 +272,8 @@ async fn what_is_no_longer_selected_is_not_looked_at() {
 async fn a_selector_that_does_not_parse_ends_it_with_the_reason() {
     let gpus = registry(&[]).await;
     let broken = || Config::default().labels("(");
-    for controller in [
-        Controller::new(gpus.clone(), broken()),
-        all(&gpus).watches(gpus.clone(), broken(), |gpu: &Gpu| Key::of::<Gpu>("", &gpu.metadata.name).ok()),
-    ] {
+    let watching = all(&gpus).watches(gpus.clone(), broken(), |_: &Gpu| None);
+    for controller in [Controller::new(gpus.clone(), broken()), watching] {
         let error = start(controller, teller(|_, _| Ok(Action::await_change())).0).await.unwrap().unwrap_err();
         assert!(matches!(error, Error::BadRequest { .. }), "{error}");
     }
@@ -290,8 +287,11 @@ async fn after_the_last_of_its_streams_it_ends_when_nothing_is_left_to_do() {
         _ => Ok(Action::await_change()),
     });
     let changes = tokio_stream::iter([gpus.get("a").await.unwrap()]);
-    let others = tokio_stream::iter(["b", "gone"].map(|name| Key::of::<Gpu>("", name).unwrap()));
-    let controller = Controller::for_stream(gpus.clone(), changes).reconcile_on(others);
+    // That one is of another namespace than the controller.
+    label(&gpus.namespaced("others"), "x", "seen", "no").await;
+    let others = [("", "b"), ("", "gone"), ("others", "x")].map(|(space, name)| Key::of::<Gpu>(space, name).unwrap());
+    let controller = Controller::for_stream(gpus.namespaced("default"), changes);
+    let controller = controller.reconcile_on(tokio_stream::iter(others));
     start(controller, teller).await.unwrap().unwrap();
     let looked = std::iter::from_fn(|| looks.try_recv().ok());
     let mut looked: Vec<_> = looked.map(|(gpu, _)| gpu.metadata.name.clone()).collect();
