@@ -26,6 +26,8 @@
 //!   [`Client::try_default`] as existing clients find it, and made anew when it is lost.
 //! - [`Api`]: the verbs, for any [`WireResource`]. Code that is to run in the server's process too takes
 //!   [`Verbs`](device_api_core::registry::Verbs) instead, which `Api` implements.
+//! - [`VerbsExt`]: what writers do again and again, on any handle; [`Provider`]: one that holds a lease.
+//! - [`controller`]: a function that is called for each object until that is as it should be.
 //! - [`LeaseApi`]: leases, by which a provider says that it lives.
 //! - [`Client::from_service`]: the same `Api` on a server with no socket in between, for tests and embedders.
 //! - [`Reflector`]: keeps a [`Store`] of objects true, for any number of readers and subscribers. Under it is a
@@ -36,6 +38,7 @@
 
 mod api;
 mod connect;
+pub mod controller;
 mod error;
 mod gpu;
 mod lease;
