@@ -82,12 +82,20 @@ pub struct NvmlFlags {
     /// How long the API believes what the source said after its last sign of life, which it gives three
     /// times as often
     #[arg(long, env = "DEVICE_API_NVML_LEASE_DURATION", value_name = "DURATION", default_value = "30s",
-          value_parser = at_least(SECOND))]
+          value_parser = lease_duration)]
     pub nvml_lease_duration: Span,
 }
 
 const SECOND: Span = Span(Duration::from_secs(1));
 const TENTH: Span = Span(Duration::from_millis(100));
+
+/// Longer is no lease: `AcquireLease` refuses it.
+const LONGEST_LEASE: Span = Span(Duration::from_secs(3600));
+
+fn lease_duration(text: &str) -> Result<Span, String> {
+    let duration = at_least(SECOND)(text)?;
+    if duration <= LONGEST_LEASE { Ok(duration) } else { Err(format!("write at most {LONGEST_LEASE}")) }
+}
 
 /// A driver, and how to watch it.
 pub type Source = (Arc<dyn Driver>, SourceOptions);
@@ -141,11 +149,16 @@ impl NvmlFlags {
         let driver: Arc<dyn Driver> = match &self.nvml {
             NvmlMode::Off => return Ok(None),
             NvmlMode::Simulated(spec) => Arc::new(Simulated::new(Scenario::from_spec(spec)?)),
-            NvmlMode::Auto | NvmlMode::On => {
-                Arc::new(Nvml::new(NvmlOptions::default().with_driver_root(self.nvml_driver_root.clone())))
-            }
+            NvmlMode::Auto | NvmlMode::On => Arc::new(Nvml::new(self.nvml_options())),
         };
         Ok(Some((driver, self.options()?)))
+    }
+
+    fn nvml_options(&self) -> NvmlOptions {
+        let options = NvmlOptions::default().with_driver_root(self.nvml_driver_root.clone());
+        // The driver container shows its whole root, with the node's devices: ours may not have them.
+        let sysfs = self.nvml_driver_root.join("sys");
+        if sysfs.join("bus/pci").is_dir() { options.with_sysfs(sysfs) } else { options }
     }
 
     fn options(&self) -> Result<SourceOptions, PolicyError> {

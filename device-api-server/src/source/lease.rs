@@ -42,10 +42,10 @@ pub(super) async fn hold<L: LeaseVerbs>(
                 }
                 if current.is_some() && lease.state == LeaseState::Expired {
                     tracing::warn!(lease = lease.name, "the lease had expired: declaring everything anew");
-                    held.send_replace(false);
+                    say(&held, false);
                 }
                 current = Some(lease.id);
-                held.send_replace(true);
+                say(&held, true);
                 backoff.reset();
                 jittered(duration / 3)
             }
@@ -55,13 +55,13 @@ pub(super) async fn hold<L: LeaseVerbs>(
                 }
                 may_take_over = false;
                 current = None;
-                held.send_replace(false);
+                say(&held, false);
                 jittered(duration / 3)
             }
             // The server has lost what it knew of us.
-            Err(error) if error.is_not_found() => {
+            Err(error) if error.is_not_found() && current.is_some() => {
                 current = None;
-                held.send_replace(false);
+                say(&held, false);
                 continue;
             }
             Err(error) => {
@@ -72,4 +72,9 @@ pub(super) async fn hold<L: LeaseVerbs>(
         };
         sleep(pause).await;
     }
+}
+
+/// Says whether the lease is held, where that is news: it makes the listener look at all objects anew.
+fn say(held: &watch::Sender<bool>, is_held: bool) {
+    held.send_if_modified(|known| std::mem::replace(known, is_held) != is_held);
 }

@@ -84,6 +84,8 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                         Instant::now() + jittered(self.resync)
                     }
                     Err(error) => {
+                        // The next look is due anyhow, and not before the pause is over.
+                        self.is_stale = false;
                         let pause = list_backoff.next();
                         tracing::warn!(%error, ?pause, "cannot list the GPUs");
                         Instant::now() + pause

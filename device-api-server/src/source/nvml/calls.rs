@@ -48,7 +48,6 @@ pub(super) async fn inspect(driver: Arc<dyn Driver>, uuid: String, questions: Qu
         None
     };
     if let Some(call) = hung {
-        tracing::warn!(gpu = uuid, call, "a call hangs in the driver");
         inspection.vitals = Some(Err(DriverError::Hung { call }));
     }
     Answer::Inspected { uuid, inspection: Box::new(inspection) }

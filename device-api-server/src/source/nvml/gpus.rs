@@ -3,6 +3,7 @@
 //! no registry, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use device_api_core::resource::{Gpu, GpuTelemetry, Timestamp, condition};
@@ -12,6 +13,7 @@ use super::chart::{Acknowledgement, Chart, NVML_READY};
 use super::driver::{Description, DriverError, Event, Found, Identity, Vitals};
 use super::labels::labels;
 use super::policy::Policy;
+use super::session::is_of_one_gpu;
 use crate::source::merge::ACKNOWLEDGE_XIDS;
 use crate::source::observation::{Observation, Observed, Stored, object_name};
 
@@ -32,6 +34,8 @@ struct Known {
     description: Description,
     telemetry: Option<GpuTelemetry>,
     chart: Chart,
+    /// Why it does not answer, and why its events are not delivered, as the log has it.
+    said: [Option<DriverError>; 2],
     /// Whether it was looked at since it is known, or since the driver was reloaded. Until then nothing is declared: that
     /// the source has just started is no news of the GPU.
     was_examined: bool,
@@ -143,6 +147,9 @@ impl Gpus {
             let slot = &known.identity.pci_bus_id;
             slot.is_some() && identities.iter().any(|identity| identity.pci_bus_id == *slot)
         };
+        // Who does not say who it is may be any that is missing.
+        let mut nameless = found.iter().filter_map(|found| found.identity.as_ref().err());
+        let why = nameless.find(|why| !is_of_one_gpu(why)).cloned().unwrap_or(DriverError::GpuLost);
         let missing: Vec<_> = self
             .known
             .iter()
@@ -156,7 +163,8 @@ impl Gpus {
             } else if let Some(known) = self.known.get_mut(&uuid) {
                 known.is_listed = false;
                 known.was_examined = true;
-                known.chart.unreachable(&DriverError::GpuLost, now);
+                say(&mut known.said[0], Some(&why), &uuid, SILENT);
+                known.chart.unreachable(&why, now);
                 self.refresh(&uuid);
             }
         }
@@ -185,6 +193,7 @@ impl Gpus {
     pub(super) fn examined(&mut self, uuid: &str, outcome: &Result<Vitals, DriverError>, now: Timestamp) {
         let Some(known) = self.known.get_mut(uuid) else { return };
         known.was_examined = true;
+        say(&mut known.said[0], outcome.as_ref().err(), uuid, SILENT);
         known.chart.vitals(outcome.as_ref(), now);
         self.refresh(uuid);
     }
@@ -192,6 +201,7 @@ impl Gpus {
     /// Takes over whether the events of a GPU are delivered.
     pub(super) fn subscribed(&mut self, uuid: &str, outcome: Result<(), &DriverError>) {
         let Some(known) = self.known.get_mut(uuid) else { return };
+        say(&mut known.said[1], outcome.err(), uuid, UNHEARD);
         known.chart.subscribed(outcome);
         self.refresh(uuid);
     }
@@ -237,6 +247,7 @@ impl Gpus {
             description: Description::default(),
             telemetry: None,
             chart: Chart::new(Arc::clone(policy), boot_id.clone()),
+            said: [None, None],
             was_examined: false,
             is_listed: false,
             was_stored: false,
@@ -294,6 +305,22 @@ impl Gpus {
             gone.insert(name);
         }
     }
+}
+
+const SILENT: &str = "a GPU does not answer";
+const UNHEARD: &str = "no events of a GPU are delivered";
+
+/// Logs what is wrong with a GPU once, and that it is over.
+fn say(said: &mut Option<DriverError>, why: Option<&DriverError>, uuid: &str, what: &str) {
+    // Which call hangs, and the number of an error, are no news.
+    if said.as_ref().map(discriminant) == why.map(discriminant) {
+        return;
+    }
+    match why {
+        Some(error) => tracing::warn!(gpu = uuid, %error, "{what}"),
+        None => tracing::info!(gpu = uuid, "it is over that {what}"),
+    }
+    *said = why.cloned();
 }
 
 /// The UUID of the GPU that a MIG device is a part of.

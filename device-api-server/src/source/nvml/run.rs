@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::driver::{Driver, DriverError};
 use super::gpus::Gpus;
 use super::options::SourceOptions;
-use super::session::{Session, is_of_one_gpu};
+use super::session::{Session, is_of_one_gpu, of_all};
 use crate::source::observation::{Observation, Stored};
 use crate::source::pause::Backoff;
 
@@ -53,7 +53,7 @@ pub(super) async fn follow(
                 }
                 why
             }
-            Err(why) => why,
+            Err(why) => of_all(why),
         };
         was_unloaded |= is_unloaded(&why);
         gpus.unreachable(&why, now());
@@ -71,8 +71,8 @@ pub(super) async fn follow(
     }
 }
 
-/// Whether the driver was gone: what comes back is another load of it.
+/// Whether the driver was gone: what comes back is another load of it. A library that was not there is no sign of that: it
+/// may be mounted late, under a driver that was loaded all the time.
 fn is_unloaded(why: &DriverError) -> bool {
-    use DriverError::{DriverNotLoaded, LibraryNotFound, VersionMismatch};
-    matches!(why, DriverNotLoaded | LibraryNotFound { .. } | VersionMismatch)
+    matches!(why, DriverError::DriverNotLoaded | DriverError::VersionMismatch)
 }

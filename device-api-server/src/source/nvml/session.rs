@@ -116,6 +116,13 @@ impl<'a> Session<'a> {
                 }
             };
             if let Err(why) = outcome {
+                // What was reported before the driver went is not forgotten with it.
+                let now = self.now();
+                while let Ok(pumped) = events.try_recv() {
+                    if let Pumped::Event(event) = pumped {
+                        self.gpus.reported(&event, now);
+                    }
+                }
                 return Some(why);
             }
             self.out.send_replace(self.gpus.observation());
@@ -203,7 +210,11 @@ impl<'a> Session<'a> {
     }
 
     fn take_list(&mut self, listed: Result<Vec<Found>, DriverError>) -> Result<(), DriverError> {
-        let found = listed?;
+        let found = listed.map_err(of_all)?;
+        let mut errors = found.iter().filter_map(|found| found.identity.as_ref().err());
+        if let Some(why) = errors.find(|why| is_of_the_driver(why)) {
+            return Err(why.clone());
+        }
         for uuid in self.gpus.listed(&found, self.now()) {
             self.ask(&uuid, Questions { describe: true, ..Questions::default() });
         }
@@ -224,16 +235,15 @@ impl<'a> Session<'a> {
             return Err(why.clone());
         }
         if let Some(subscription) = inspection.subscription {
-            match &subscription {
-                Ok(()) => drop(self.subscribed.insert(uuid.to_owned())),
-                Err(error) => tracing::warn!(gpu = uuid, %error, "no events of this GPU"),
+            if subscription.is_ok() {
+                self.subscribed.insert(uuid.to_owned());
             }
             self.gpus.subscribed(uuid, subscription.as_ref().copied());
         }
         match inspection.description {
             Some(Ok(description)) => self.gpus.described(uuid, description),
             // Its vitals say what that means; it is what it was.
-            Some(Err(error)) => tracing::warn!(gpu = uuid, %error, "cannot describe a GPU"),
+            Some(Err(error)) => tracing::debug!(gpu = uuid, %error, "cannot describe a GPU"),
             None => {}
         }
         if let Some(vitals) = inspection.vitals {
@@ -253,6 +263,7 @@ impl<'a> Session<'a> {
 
     fn take_events(&mut self, batch: &mut Vec<Pumped>) -> Result<(), DriverError> {
         let mut touched = BTreeSet::new();
+        let mut outcome = Ok(());
         let now = self.now();
         for pumped in batch.drain(..) {
             match pumped {
@@ -268,7 +279,7 @@ impl<'a> Session<'a> {
                     }
                     touched.insert(event.uuid);
                 }
-                Pumped::Broken(error) => self.deafen(error)?,
+                Pumped::Broken(error) => outcome = outcome.and(self.deafen(error)),
                 Pumped::Mended => {
                     self.broken = None;
                     self.list();
@@ -278,7 +289,7 @@ impl<'a> Session<'a> {
         for uuid in touched {
             self.gpus.refresh(&uuid);
         }
-        Ok(())
+        outcome
     }
 
     /// A lost GPU can spoil the wait for the events of all. Subscribed to anew, the others are heard.
@@ -307,6 +318,15 @@ impl<'a> Session<'a> {
 fn is_of_the_driver(error: &DriverError) -> bool {
     use DriverError::{DriverNotLoaded, LibraryNotFound, Uninitialized, VersionMismatch};
     matches!(error, DriverNotLoaded | LibraryNotFound { .. } | Uninitialized | VersionMismatch)
+}
+
+/// The error of a call about all GPUs, which says nothing of a single one.
+pub(super) fn of_all(error: DriverError) -> DriverError {
+    if is_of_one_gpu(&error) {
+        DriverError::Other { call: "a call about all GPUs", why: error.to_string() }
+    } else {
+        error
+    }
 }
 
 /// Whether an error is about one GPU that is gone.
