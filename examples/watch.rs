@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use device_api_client::core::Result;
+use device_api_client::core::health::health;
 use device_api_client::core::registry::{ListParams, WatchEvent, WatchParams};
 use device_api_client::core::resource::{Gpu, ObjectMeta};
 use device_api_client::{Api, Client, ConnectOptions, Target};
@@ -85,9 +86,15 @@ impl Follower {
 
     fn show(&mut self, what: &str, gpu: &Gpu) {
         let ObjectMeta { namespace, name, resource_version, .. } = &gpu.metadata;
-        let conditions =
-            gpu.status.conditions.iter().map(|condition| format!(" {}={}", condition.type_, condition.status));
-        self.print(format!("{what} {name}{} at version {resource_version}", conditions.collect::<String>()));
+        // A provider's GPUs have conditions of several types, of which core knows what they mean together.
+        let verdict = health(gpu);
+        let says = if verdict.unrecognized.is_empty() {
+            format!(" {verdict}")
+        } else {
+            let conditions = gpu.status.conditions.iter();
+            conditions.map(|condition| format!(" {}={}", condition.type_, condition.status)).collect()
+        };
+        self.print(format!("{what} {name}{says} at version {resource_version}"));
         self.known.insert((namespace.clone(), name.clone()), resource_version.clone());
     }
 

@@ -169,6 +169,10 @@ impl<R: WireResource> Api<R> {
 impl<R: WireResource> Verbs<R> for Api<R> {
     type Watch = ApiWatch<R>;
 
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn namespaced(&self, namespace: &str) -> Self {
         Self::namespaced(self.client.clone(), namespace)
     }

@@ -36,9 +36,15 @@ mod connect;
 mod error;
 mod gpu;
 mod lease;
+mod provider;
+mod reflector;
+mod store;
 mod target;
 mod transport;
+pub mod wait;
+pub mod watcher;
 mod wire;
+mod writers;
 
 pub use device_api_core as core;
 
@@ -46,6 +52,10 @@ pub use self::api::Api;
 pub use self::connect::{Client, ConnectOptions};
 pub use self::error::ConnectError;
 pub use self::lease::LeaseApi;
+pub use self::provider::{Declaration, Provider};
+pub use self::reflector::{Reflector, ReflectorOptions};
+pub use self::store::{Index, Store, Subscription, Update};
 pub use self::target::{DEFAULT_TARGET, TARGET_VARIABLES, Target};
 pub use self::transport::Transport;
 pub use self::wire::{ApiWatch, WireResource};
+pub use self::writers::{Entry, Outcome, VerbsExt, retry_on_conflict};

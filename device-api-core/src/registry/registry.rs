@@ -217,6 +217,10 @@ impl<R: Resource> Registry<R> {
 impl<R: Resource> Verbs<R> for Registry<R> {
     type Watch = Watch<R>;
 
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn namespaced(&self, namespace: &str) -> Self {
         Self::namespaced(self, namespace)
     }

@@ -32,6 +32,9 @@ pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
     /// (resume from the last version seen) and after an error.
     type Watch: WatchStream<R>;
 
+    /// The handle's namespace; empty: all of them.
+    fn namespace(&self) -> &str;
+
     /// The same handle for another namespace.
     #[must_use]
     fn namespaced(&self, namespace: &str) -> Self;

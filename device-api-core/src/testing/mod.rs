@@ -36,7 +36,6 @@
 //!
 //! A backend is tested alone, and then with a registry on it: [`contract`] has what every server of
 //! the API promises, in process and over the wire alike, [`leases`] the same of leases, [`local`] what needs the inside.
-//! the API promises, in process and over the wire alike, [`local`] what needs the inside.
 //!
 //! For tests of code that uses the API there are a [`ManualClock`] and [`FaultyVerbs`]: any handle,
 //! whose calls fail, hang and break off when the test says so.

@@ -16,12 +16,13 @@ use crate::resource::Resource;
 
 /// A handle that does what another does, but for its [`CallFaults`].
 ///
-/// It wraps any handle, of any resource type: a registry in process, or the client's `Api`.
+/// It wraps any handle, of any resource type: a registry in process, or the client's `Api`. It begins in no
+/// namespace, whichever that one is in.
 #[derive(Clone, Debug)]
 pub struct FaultyVerbs<V> {
     /// `None` while the server is down.
     inner: watch::Receiver<Option<V>>,
-    namespace: Option<String>,
+    namespace: String,
     faults: CallFaults,
 }
 
@@ -37,7 +38,7 @@ impl<V> FaultyVerbs<V> {
     /// every call fails with [`CallFaults::lost`], and counts as none.
     #[must_use]
     pub fn following(inner: watch::Receiver<Option<V>>, faults: &CallFaults) -> Self {
-        Self { inner, namespace: None, faults: faults.clone() }
+        Self { inner, namespace: String::new(), faults: faults.clone() }
     }
 
     /// The plan of faults.
@@ -52,18 +53,19 @@ impl<V> FaultyVerbs<V> {
         V: Verbs<R>,
     {
         let inner = self.inner.borrow().clone().ok_or_else(CallFaults::lost)?;
-        Ok(match &self.namespace {
-            Some(namespace) => inner.namespaced(namespace),
-            None => inner,
-        })
+        Ok(inner.namespaced(&self.namespace))
     }
 }
 
 impl<R: Resource, V: Verbs<R>> Verbs<R> for FaultyVerbs<V> {
     type Watch = FaultyWatch<Result<WatchEvent<R>>>;
 
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn namespaced(&self, namespace: &str) -> Self {
-        Self { namespace: Some(namespace.to_owned()), ..self.clone() }
+        Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
     async fn get_with(&self, name: &str, params: &GetParams) -> Result<Arc<R>> {

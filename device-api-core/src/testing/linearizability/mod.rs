@@ -70,6 +70,10 @@ struct Careless<A>(A);
 impl<A: Verbs<Gpu>> Verbs<Gpu> for Careless<A> {
     type Watch = A::Watch;
 
+    fn namespace(&self) -> &str {
+        self.0.namespace()
+    }
+
     fn namespaced(&self, namespace: &str) -> Self {
         Self(self.0.namespaced(namespace))
     }

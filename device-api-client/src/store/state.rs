@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The objects of a store, and how each event changes them.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Weak};
+
+use device_api_core::resource::{Key, Resource};
+use tokio::sync::broadcast;
+
+use super::Update;
+
+pub(super) struct State<R> {
+    objects: BTreeMap<Key, Held<R>>,
+    /// Which reading of the whole state this is: what an earlier one saw last is gone when it is complete.
+    round: u64,
+    indexes: Vec<Weak<dyn Indexing<R>>>,
+    /// The latest changes, for whoever reads on; `None`: there will be no more.
+    changes: Option<broadcast::Sender<Update<R>>>,
+}
+
+struct Held<R> {
+    object: Arc<R>,
+    round: u64,
+}
+
+/// What an index is told.
+pub(super) trait Indexing<R>: Send + Sync {
+    fn insert(&self, key: &Key, object: &Arc<R>);
+    fn remove(&self, key: &Key, object: &Arc<R>);
+}
+
+impl<R: Resource> State<R> {
+    pub(super) fn new(queue: usize) -> Self {
+        let changes = broadcast::Sender::new(queue);
+        Self { objects: BTreeMap::new(), round: 0, indexes: Vec::new(), changes: Some(changes) }
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<R>> {
+        self.objects.get(key).map(|held| Arc::clone(&held.object))
+    }
+
+    pub(super) fn list(&self) -> Vec<Arc<R>> {
+        self.objects.values().map(|held| Arc::clone(&held.object)).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// The changes from here on; `None`: there will be none.
+    pub(super) fn changes(&self) -> Option<broadcast::Receiver<Update<R>>> {
+        self.changes.as_ref().map(broadcast::Sender::subscribe)
+    }
+
+    /// Keeps this index true from now on.
+    pub(super) fn attach(&mut self, index: Weak<dyn Indexing<R>>) {
+        if let Some(index) = index.upgrade() {
+            self.objects.iter().for_each(|(key, held)| index.insert(key, &held.object));
+        }
+        self.indexes.push(index);
+    }
+
+    pub(super) fn end(&mut self) {
+        self.changes = None;
+    }
+
+    /// The whole state follows. Each object takes the place of the old one at once, so that there are
+    /// never two copies of everything.
+    pub(super) fn begin(&mut self) {
+        self.round += 1;
+    }
+
+    pub(super) fn apply(&mut self, key: Key, object: Arc<R>) {
+        let held = Held { object: Arc::clone(&object), round: self.round };
+        match self.objects.entry(key.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(held);
+                self.changed(&key, None, Some(object));
+            }
+            Entry::Occupied(mut place) if same(&*place.get().object, &*object) => place.get_mut().round = held.round,
+            Entry::Occupied(mut place) => {
+                let before = place.insert(held).object;
+                self.changed(&key, Some(before), Some(object));
+            }
+        }
+    }
+
+    pub(super) fn delete(&mut self, key: &Key, last: Arc<R>) {
+        if let Some(held) = self.objects.remove(key) {
+            self.tell_indexes(|index| index.remove(key, &held.object));
+            self.announce(Update::Deleted(last));
+        }
+    }
+
+    /// That was the whole state.
+    pub(super) fn complete(&mut self) {
+        let round = self.round;
+        let gone: Vec<_> = self.objects.extract_if(.., |_, held| held.round != round).collect();
+        for (key, held) in gone {
+            self.changed(&key, Some(held.object), None);
+        }
+    }
+
+    fn changed(&mut self, key: &Key, before: Option<Arc<R>>, now: Option<Arc<R>>) {
+        self.tell_indexes(|index| {
+            before.iter().for_each(|object| index.remove(key, object));
+            now.iter().for_each(|object| index.insert(key, object));
+        });
+        match (before, now) {
+            (Some(before), Some(now)) if before.metadata().uid == now.metadata().uid => {
+                self.announce(Update::Modified { before, now });
+            }
+            // Another object of the same name: the end of the first one was missed.
+            (before, now) => {
+                before.into_iter().for_each(|before| self.announce(Update::Deleted(before)));
+                now.into_iter().for_each(|now| self.announce(Update::Added(now)));
+            }
+        }
+    }
+
+    fn tell_indexes(&mut self, tell: impl Fn(&dyn Indexing<R>)) {
+        self.indexes.retain(|index| {
+            let index = index.upgrade();
+            index.iter().for_each(|index| tell(&**index));
+            index.is_some()
+        });
+    }
+
+    fn announce(&self, update: Update<R>) {
+        // It fails when nobody is subscribed, which is nobody's loss.
+        let _ = self.changes.as_ref().map(|changes| changes.send(update));
+    }
+}
+
+/// Whether that is the same state of the same object. A version alone would tell, but for servers that send none.
+fn same<R: Resource>(left: &R, right: &R) -> bool {
+    let (one, other) = (left.metadata(), right.metadata());
+    one.uid == other.uid
+        && one.resource_version == other.resource_version
+        && (!one.resource_version.is_empty() || left == right)
+}
