@@ -26,13 +26,19 @@
 //!   [`Client::try_default`] as existing clients find it, and made anew when it is lost.
 //! - [`Api`]: the verbs, for any [`WireResource`]. Code that is to run in the server's process too takes
 //!   [`Verbs`](device_api_core::registry::Verbs) instead, which `Api` implements.
+//! - [`VerbsExt`]: what writers do again and again, on any handle; [`Provider`]: one that holds a lease.
+//! - [`controller`]: a function that is called for each object until that is as it should be.
 //! - [`LeaseApi`]: leases, by which a provider says that it lives.
 //! - [`Client::from_service`]: the same `Api` on a server with no socket in between, for tests and embedders.
+//! - [`Reflector`]: keeps a [`Store`] of objects true, for any number of readers and subscribers. Under it is a
+//!   [`watcher`], a watch that heals by itself.
+//! - [`wait::wait_for`]: waits until an object is as one wants it.
 //! - Errors are [`device_api_core::Error`], equal to those that the registry returned;
 //!   [`ConnectError`] is only for making a client.
 
 mod api;
 mod connect;
+pub mod controller;
 mod error;
 mod gpu;
 mod lease;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a relist of 100,000 changed objects takes. Alone in its program, since it measures the whole of it.
-#![allow(clippy::unwrap_used)] // clippy.toml's exception for tests does not reach their functions
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // clippy.toml's exception for tests does not reach their functions
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reflectors under a thousand random schedules of faults.
-#![allow(clippy::unwrap_used, clippy::print_stderr)] // clippy.toml's exception for tests does not reach their functions
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // clippy.toml's exception for tests does not reach their functions
 
 mod node;
 mod schedule;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A hundred subscribers of one store, one of which does not read.
-#![allow(clippy::unwrap_used)] // clippy.toml's exception for tests does not reach their functions
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // clippy.toml's exception for tests does not reach their functions
 
 mod node;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Waiting for an object, through everything that may happen meanwhile.
-#![allow(clippy::unwrap_used)] // clippy.toml's exception for tests does not reach their functions
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // clippy.toml's exception for tests does not reach their functions
 
 mod node;
 
@@ -73,6 +73,16 @@ async fn an_object_is_deleted_even_if_another_has_its_name() {
     // Nobody watched while it was replaced.
     let other = wait_for(&node.remote(), "a", is_deleted(&uid), PATIENCE).await.unwrap().unwrap();
     assert_ne!(other.metadata.uid, uid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_in_half_a_list_counts_for_nothing_in_the_next_one() {
+    let node = Node::start(History::default()).await;
+    create(&node, &gpu("a")).await;
+    node.meets_once([Fault::Cut(1, lost()), Fault::Slow(Duration::from_secs(5))]);
+    let server = node.clone();
+    later(async move { delete(&server, "a").await });
+    assert_eq!(wait_for(&node.remote(), "a", exists().not(), PATIENCE).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]

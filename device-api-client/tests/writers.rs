@@ -25,8 +25,7 @@ async fn registry(clock: &ManualClock) -> Registry<Gpu> {
 async fn with_a_gpu() -> (Registry<Gpu>, ManualClock) {
     let clock = ManualClock::default();
     let gpus = registry(&clock).await;
-    let gpu = Gpu { metadata: ObjectMeta::named("x"), ..Gpu::default() };
-    gpus.create(&PostParams::default(), &gpu).await.unwrap();
+    gpus.create(&PostParams::default(), &named("x")).await.unwrap();
     (gpus, clock)
 }
 
@@ -42,6 +41,10 @@ where
     }
 }
 
+fn named(name: &str) -> Gpu {
+    Gpu { metadata: ObjectMeta::named(name), ..Gpu::default() }
+}
+
 fn count(gpu: &Gpu) -> usize {
     gpu.metadata.annotations.get("count").map_or(0, |count| count.parse().unwrap())
 }
@@ -49,6 +52,11 @@ fn count(gpu: &Gpu) -> usize {
 fn count_up(gpu: &mut Gpu) {
     let next = count(gpu) + 1;
     gpu.metadata.annotations.insert("count".to_owned(), next.to_string());
+}
+
+/// What another does while a closure runs.
+fn meanwhile<T>(other: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(other))
 }
 
 fn healthy(writer: usize, status: ConditionStatus) -> Condition {
@@ -162,6 +170,30 @@ async fn an_entry_is_there_for_all_who_ask_while_another_deletes_it() {
     assert_eq!(gpu.metadata.name, "x");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_overtaken_by_a_create_or_a_delete_starts_over() {
+    let gpus = registry(&ManualClock::default()).await;
+    let params = PostParams::default();
+    // Between the read that found nothing and the create, another creates it.
+    let make = || {
+        meanwhile(gpus.create(&params, &named("x"))).unwrap();
+        Gpu::default()
+    };
+    let overtaken = gpus.entry("x").and_modify(count_up).or_create(&params, make).await.unwrap();
+    assert!(matches!(overtaken, Outcome::Updated(gpu) if count(&gpu) == 1));
+
+    // Between the read that found it and the write, another deletes it.
+    let mut is_first = true;
+    let change = |gpu: &mut Gpu| {
+        if std::mem::take(&mut is_first) {
+            meanwhile(gpus.delete("x", &DeleteParams::default())).unwrap();
+        }
+        count_up(gpu);
+    };
+    let overtaken = gpus.entry("x").and_modify(change).or_create(&params, Gpu::default).await.unwrap();
+    assert!(matches!(overtaken, Outcome::Created(gpu) if count(&gpu) == 0));
+}
+
 #[tokio::test]
 async fn an_entry_says_what_became_of_it_and_writes_only_what_differs() {
     let gpus = registry(&ManualClock::default()).await;
@@ -180,8 +212,7 @@ async fn an_entry_says_what_became_of_it_and_writes_only_what_differs() {
     };
     assert_eq!((updated.spec.uuid.as_str(), updated.status.conditions.len(), updated.metadata.generation), ("", 1, 2));
 
-    let other = || Gpu { metadata: ObjectMeta::named("z"), ..Gpu::default() };
-    assert!(gpus.entry("y").or_create(&params, other).await.unwrap_err().is_invalid());
+    assert!(gpus.entry("y").or_create(&params, || named("z")).await.unwrap_err().is_invalid());
 }
 
 #[tokio::test]

@@ -23,9 +23,7 @@
 //!
 //! Main modules: [`Config`] (the flags), [`datastore`] (from URL to store), [`Listener`] (the socket),
 //! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry), [`LeaseApi`]
-//! (that of leases).
-//! [`Server`] (what is served, and how it ends), [`GpuApi`] (the GPU service on a registry). With the
-//! feature `testing`, `testing` has a server for the tests of those who use the API.
+//! (that of leases). With the feature `testing`, `testing` has a server for the tests of those who use the API.
 
 mod accept;
 mod address;

@@ -190,6 +190,29 @@ async fn a_cut_ends_the_watches_that_are_open_and_no_later_one() {
     assert_eq!(everywhere!(server().await, a_cut), (vec![], Some(CallFaults::lost())));
 }
 
+async fn a_disconnect(server: &TestServer, gpus: impl Verbs<Gpu>) -> (Result<()>, Option<Error>) {
+    let watch = gpus.watch(&WatchParams::default().at(latest(&gpus).await)).await.unwrap();
+    server.faults().next(Verb::Delete, CallFault::Hang);
+    let params = DeleteParams::default();
+    let disconnect = async {
+        server.faults().hanging().await;
+        server.faults().disconnect();
+    };
+    let (delete, ()) = tokio::join!(gpus.delete("gpu-0", &params), disconnect);
+    gpus.get("gpu-0").await.expect("the server is still there, and the delete had not begun");
+    (delete, until_end(watch).await.1)
+}
+
+async fn latest(gpus: &impl Verbs<Gpu>) -> String {
+    gpus.list(&ListParams::default()).await.unwrap().metadata.resource_version
+}
+
+#[tokio::test]
+async fn a_disconnect_loses_the_calls_in_flight_and_the_watches() {
+    let lost = CallFaults::lost;
+    assert_eq!(everywhere!(server().await, a_disconnect), (Err(lost()), Some(lost())));
+}
+
 async fn silence(server: &TestServer, gpus: impl Verbs<Gpu>) -> (Vec<String>, Option<Error>) {
     server.faults().next_watch(WatchFault::StallAfter(1));
     let mut watch = gpus.watch(&WatchParams::default()).await.unwrap();

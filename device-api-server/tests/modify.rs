@@ -5,9 +5,9 @@
 
 mod support;
 
-use device_api_client::Api;
+use device_api_client::{Api, VerbsExt as _};
 use device_api_core::registry::{Part, PostParams};
-use device_api_core::resource::{Gpu, ObjectMeta};
+use device_api_core::resource::{Condition, ConditionStatus, Gpu, ObjectMeta};
 use support::Daemon;
 
 fn count(gpu: &Gpu) -> u32 {
@@ -55,6 +55,33 @@ async fn eight_clients_that_count_up_at_once_lose_no_count() {
     counts.sort_unstable();
     assert_eq!(counts, (1..=WRITERS * WRITES).collect::<Vec<_>>());
     assert_eq!(count(&api.get("x").await.unwrap()), WRITERS * WRITES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_clients_that_create_or_update_and_set_conditions_at_once_lose_nothing() {
+    const WRITES: usize = 10;
+    let daemon = Daemon::start(&[]);
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..8 {
+        let api = daemon.api();
+        writers.spawn(async move {
+            let params = PostParams::default();
+            for turn in 0..WRITES {
+                let count_up = |gpu: &mut Gpu| {
+                    let next = count(gpu) + 1;
+                    gpu.metadata.annotations.insert("count".to_owned(), next.to_string());
+                };
+                api.create_or_update("x", &params, count_up).await.unwrap();
+                let condition = Condition::new(format!("Writer{writer}"), ConditionStatus::True);
+                let condition = condition.with_reason(format!("Turn{turn}"));
+                api.set_condition("x", &params, &condition).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    let gpu = daemon.api().get("x").await.unwrap();
+    assert_eq!((count(&gpu), gpu.status.conditions.len()), (8 * 10, 8));
+    assert!(gpu.status.conditions.iter().all(|condition| condition.reason == "Turn9"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -100,6 +100,22 @@ async fn a_kill_breaks_the_watches_and_keeps_what_was_acknowledged() {
     with_each_handle!(killed);
 }
 
+async fn killed_during_a_call(server: &mut TestServer, gpus: impl Verbs<Gpu>) {
+    server.faults().next(Verb::Get, CallFault::Hang);
+    let faults = server.faults().clone();
+    let kill = async {
+        faults.hanging().await;
+        server.kill().await;
+    };
+    let (answer, ()) = within(async { tokio::join!(gpus.get("gpu-0"), kill) }).await;
+    assert_eq!(answer, Err(CallFaults::lost()));
+}
+
+#[tokio::test]
+async fn a_call_in_flight_at_a_kill_loses_its_connection() {
+    with_each_handle!(killed_during_a_call);
+}
+
 async fn expired(server: &mut TestServer, gpus: impl Verbs<Gpu>) {
     let seen = within(gpus.list(&ListParams::default())).await.unwrap().metadata.resource_version;
     let mut watch = within(gpus.watch(&WatchParams::default().at(&seen))).await.unwrap();

@@ -3,6 +3,8 @@
 //! needs, or with its tests.
 #![allow(dead_code)] // what only the programs use
 
+#[path = "../controller.rs"]
+mod controller;
 #[path = "../own_backend/main.rs"]
 mod own_backend;
 #[path = "../test_with_memory.rs"]

@@ -249,6 +249,24 @@ fn the_watch_ends_after_as_many_lines_as_it_was_asked_for() {
 }
 
 #[test]
+fn the_controller_cordons_what_stays_sick_and_is_stopped() {
+    let node = Node::new();
+    let socket = node.socket();
+    says("provider", &socket, &["gpu-0", "False"]);
+    let mut controller = Running::start("controller", &socket, &[]);
+    assert_eq!(controller.line(), "cordoned gpu-0");
+    says("provider", &socket, &["gpu-0", "True"]);
+    assert_eq!(controller.line(), "uncordoned gpu-0");
+    controller.stop();
+    assert_eq!(controller.line(), "stopped");
+
+    let nobody = node.folder.path().join("nobody.sock");
+    let mut embedded = Running::start("controller", &nobody, &["--embedded"]);
+    assert_eq!(embedded.line(), "cordoned gpu-0");
+    embedded.stop();
+}
+
+#[test]
 fn the_embedded_registry_is_reached_on_its_socket_and_remembers() {
     let folder = TempDir::new().unwrap();
     let socket = folder.path().join("device-api.sock");

@@ -15,13 +15,17 @@ mod calls;
 mod echo;
 mod gpus;
 mod memory;
+mod node;
 mod one_by_one;
 mod plan;
 mod reads;
 mod serving;
+mod source;
+mod standing_by;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
+mod told;
 mod watching;
 mod writes;
 
@@ -41,6 +45,8 @@ const MEASUREMENTS: &[(&str, Measure)] = &[
     ("UpdateGpuStatus, SQLite", writes::sqlite),
     ("WatchGpus", watching::delay),
     ("resident memory", memory::idle),
+    ("source, from the driver's event", source::delay),
+    ("source, idle", standing_by::idle),
 ];
 
 fn main() {

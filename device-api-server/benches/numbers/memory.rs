@@ -34,7 +34,7 @@ fn resident(plan: &Plan, store: &str, daemon: &Daemon) -> Row {
 }
 
 /// `VmRSS` of a process, proc(5).
-fn mebibytes(pid: u32) -> f64 {
+pub fn mebibytes(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     let kibibytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();

@@ -15,17 +15,31 @@ pub struct Plan {
     pub warm_up: Duration,
     /// How many single events are timed, where each one counts.
     pub samples: usize,
+    /// For how long a server is watched that has nothing to do.
+    pub idle: Duration,
 }
 
 impl Plan {
     /// Enough for numbers.
     pub fn measure() -> Self {
-        Self { rounds: 21, slice: Duration::from_millis(250), warm_up: Duration::from_millis(500), samples: 3_000 }
+        Self {
+            rounds: 21,
+            slice: Duration::from_millis(250),
+            warm_up: Duration::from_millis(500),
+            samples: 3_000,
+            idle: Duration::from_secs(70),
+        }
     }
 
     /// Enough to see that it works.
     pub fn smoke() -> Self {
-        Self { rounds: 1, slice: Duration::from_millis(20), warm_up: Duration::ZERO, samples: 10 }
+        Self {
+            rounds: 1,
+            slice: Duration::from_millis(20),
+            warm_up: Duration::ZERO,
+            samples: 10,
+            idle: Duration::from_millis(20),
+        }
     }
 
     /// Whether the numbers mean nothing.

@@ -192,7 +192,8 @@ impl TestServer {
     pub async fn stop(&mut self) {
         let Some(Running { ledger, serving }) = self.running.take() else { return };
         self.gpus.send_replace(None);
-        self.release();
+        self.faults.release();
+        self.storage.release();
         let ended = match serving {
             Some(Serving { shutdown, task }) => {
                 shutdown.cancel();
@@ -207,18 +208,18 @@ impl TestServer {
         }
     }
 
-    /// Stops the server as a crash does: connections are lost, watches are cut. What was acknowledged is
-    /// kept. Until [`Self::start`] it is out of reach. Does nothing when it is down.
+    /// Stops the server as a crash does: calls in flight and watches lose their connection. What was
+    /// acknowledged is kept. Until [`Self::start`] it is out of reach. Does nothing when it is down.
     pub async fn kill(&mut self) {
         let Some(Running { ledger, serving }) = self.running.take() else { return };
         self.gpus.send_replace(None);
-        self.faults.cut_watches();
+        self.faults.disconnect();
         if let Some(Serving { task, .. }) = serving {
             task.abort();
             // Cancelled, as wished.
             let _ = task.await;
         }
-        self.release();
+        self.storage.release();
         // A store that fails now would fail a server that crashes, too.
         let _ = ledger.close().await;
     }
@@ -230,11 +231,6 @@ impl TestServer {
     pub async fn restart(&mut self) {
         self.stop().await;
         self.start().await;
-    }
-
-    fn release(&self) {
-        self.faults.release();
-        self.storage.release();
     }
 }
 

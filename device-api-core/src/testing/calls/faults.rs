@@ -88,13 +88,15 @@ pub struct CallFaults {
     calls: Schedule<Verb, CallFault>,
     watches: Schedule<(), WatchFault>,
     cuts: watch::Sender<u64>,
+    losses: watch::Sender<u64>,
 }
 
 impl CallFaults {
     /// No faults yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { calls: Schedule::new(), watches: Schedule::new(), cuts: watch::Sender::new(0) }
+        let (cuts, losses) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { calls: Schedule::new(), watches: Schedule::new(), cuts, losses }
     }
 
     /// The next call of this verb fails.
@@ -154,6 +156,13 @@ impl CallFaults {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// Loses every connection: calls in flight, those that hang too, fail with [`Self::lost`], and every
+    /// watch that is open is cut. A write in flight may have happened.
+    pub fn disconnect(&self) {
+        self.losses.send_modify(|losses| *losses += 1);
+        self.cut_watches();
+    }
+
     /// What a caller sees of a connection that is lost.
     #[must_use]
     pub fn lost() -> Error {
@@ -170,6 +179,15 @@ impl CallFaults {
     /// # Errors
     /// Those of the call, and those that were planned.
     pub async fn call<T, E: From<Error>>(&self, verb: Verb, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut losses = self.losses.subscribe();
+        tokio::select! {
+            biased;
+            Ok(()) = losses.changed() => Err(Self::lost().into()),
+            outcome = self.faulty(verb, call) => outcome,
+        }
+    }
+
+    async fn faulty<T, E: From<Error>>(&self, verb: Verb, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         match self.calls.meet(verb) {
             None => call.await,
             Some(CallFault::Fail(error)) => Err(error.into()),
