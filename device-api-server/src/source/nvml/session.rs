@@ -282,6 +282,9 @@ impl<'a> Session<'a> {
                 Pumped::Broken(error) => outcome = outcome.and(self.deafen(error)),
                 Pumped::Mended => {
                     self.broken = None;
+                    for uuid in &self.subscribed {
+                        self.gpus.subscribed(uuid, Ok(()));
+                    }
                     self.list();
                 }
             }
