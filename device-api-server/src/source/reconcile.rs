@@ -228,12 +228,13 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
     }
 }
 
-/// What an object needs, the more urgent first.
+/// What an object needs, the more urgent first. `heeded`: what is declared was made with knowledge of the last look, so
+/// that an object which a person deleted is not made again before the source has seen that.
 fn step(ownership: Ownership, entry: &Entry, observed: Option<&Arc<Observed>>, heeded: bool) -> Option<Step> {
     let Some(observed) = observed else {
         return entry.actual.as_ref().is_some_and(|gpu| ownership.made(gpu)).then_some(Step::Delete);
     };
-    let Some(actual) = &entry.actual else { return Some(Step::Create) };
+    let Some(actual) = &entry.actual else { return heeded.then_some(Step::Create) };
     let mut status = actual.status.clone();
     ownership.merge_status(&mut status, observed, entry.last_action.as_ref());
     if status != actual.status {

@@ -67,7 +67,20 @@ pub(super) async fn follow(
             tracing::warn!(error = %why, ?pause, "NVML is not ready: trying again");
         }
         said = Some(why);
-        sleep(pause).await;
+        let again = sleep(pause);
+        tokio::pin!(again);
+        loop {
+            tokio::select! {
+                () = &mut again => break,
+                changed = stored.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    gpus.adopt(&stored.borrow_and_update().clone(), now());
+                    out.send_replace(gpus.observation());
+                }
+            }
+        }
     }
 }
 
