@@ -67,14 +67,14 @@ async fn a_gpu_that_cannot_say_who_it_is_for_another_reason_is_not_said_to_be_lo
 
 #[tokio::test]
 async fn the_object_of_a_lost_gpu_that_a_person_deletes_is_not_made_again() {
-    let standin = Standin::new(&Script::with_gpus(2));
+    let standin = Standin::new(&Script::with_gpus(3));
     let server = server(&real(&standin));
     let gpus = server.api();
-    all_healthy(&gpus, 2).await;
+    all_healthy(&gpus, 3).await;
     standin.changes(|script| *script = script.clone().with_gpu_fault("*", 1, GPU_IS_LOST));
     says(&gpus, &name(1), &[(NVML_READY, "False GPULost")]).await;
     gpus.delete(&name(1), &DeleteParams::default()).await.unwrap();
-    // That of the other one is, and so the source has seen that both are gone.
+    // That of another one is, by which the source has seen that both are gone.
     gpus.delete(&name(0), &DeleteParams::default()).await.unwrap();
     standin.changes(|script| script.gpus[0].recovery_action = Some(1));
     says(&gpus, &name(0), &[("ResetRequired", "True GpuReset")]).await;
