@@ -83,7 +83,14 @@ fn next(set: nvmlEventSet_t) -> Answer<Option<nvmlEventData_t>> {
         let registered = |gpu: &String, types: u64| set.types.get(gpu).is_some_and(|wanted| wanted & types != 0);
         let mut new = script.events.iter().enumerate().skip(set.passed);
         let found = new.find(|(_, event)| registered(&event.gpu, event.event_type));
-        set.passed = found.map_or(script.events.len(), |(at, _)| at + 1);
+        (set.passed, set.delivered) = match found {
+            // One that comes again and again is passed with its last time.
+            Some((at, event)) => {
+                let delivered = if at == set.passed { set.delivered + 1 } else { 1 };
+                if delivered < event.times { (at, delivered) } else { (at + 1, 0) }
+            }
+            None => (script.events.len(), 0),
+        };
         Ok(found.map(|(_, event)| {
             let (gpu_instance, compute_instance) = event.instance.unwrap_or((u32::MAX, u32::MAX));
             nvmlEventData_t {

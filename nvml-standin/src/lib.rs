@@ -2,7 +2,7 @@
 //! A stand-in for NVIDIA's `libnvidia-ml.so.1`: the functions that the NVML source calls, answered from a
 //! script, so that the way through the loader and the binding is tested where there is no GPU.
 //!
-//! The [`Script`] is a file of JSON beside the library, [`SCRIPT`]. It is read anew for each call, and in a call
+//! The [`Script`] is a file of JSON beside the library, [`SCRIPT`]. It is looked at for each call, and in a call
 //! that hangs or waits again and again, so that a test steers a running program by writing the file. Each copy
 //! of the library has a state of its own. What a caller does that NVML does not allow stands in another file
 //! beside it, [`COMPLAINTS`], one line each: a call before the initialisation, a handle of an earlier one, a

@@ -147,6 +147,8 @@ pub struct Event {
     pub data: u64,
     /// The GPU instance and the compute instance that it is about.
     pub instance: Option<(u32, u32)>,
+    /// How often, as fast as it is asked for; 0 is once, too.
+    pub times: u64,
 }
 
 impl Script {

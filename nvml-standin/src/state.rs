@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::ptr::without_provenance_mut;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(crate) struct EventSet {
     pub(crate) types: HashMap<String, u64>,
     /// How many of the script's events it has passed.
     pub(crate) passed: usize,
+    /// How often it has delivered the next one already.
+    pub(crate) delivered: u64,
 }
 
 /// Whom a call is about.
@@ -80,7 +83,7 @@ impl State {
 
     pub(crate) fn new_set(&mut self, passed: usize) -> nvml::nvmlEventSet_t {
         self.last_set += 1;
-        self.sets.insert(self.epoch + self.last_set, EventSet { types: HashMap::new(), passed });
+        self.sets.insert(self.epoch + self.last_set, EventSet { types: HashMap::new(), passed, delivered: 0 });
         without_provenance_mut(self.epoch + self.last_set)
     }
 }
@@ -130,7 +133,7 @@ pub(crate) fn shut_down() -> Answer {
 
 /// Answers a call that needs no GPU, as the script wants it.
 pub(crate) fn call(function: &str, answer: impl FnOnce(&Script) -> Answer) -> u32 {
-    under_way(function, || answer(&obey(function, None)?))
+    under_way(function, || answer(&*obey(function, None)?))
 }
 
 /// Answers a call about a device.
@@ -148,9 +151,9 @@ pub(crate) fn about(
 }
 
 /// Does what the script wants done to this call, and returns the script that lets it answer.
-pub(crate) fn obey(function: &str, uuid: Option<&str>) -> Answer<Script> {
+pub(crate) fn obey(function: &str, uuid: Option<&str>) -> Answer<Arc<Script>> {
     loop {
-        let script = Script::read(&HOME.join(crate::SCRIPT)).map_err(|_| UNKNOWN)?;
+        let script = script()?;
         let gpu = uuid.and_then(|uuid| subject(&script, uuid)).map(|subject| subject.gpu.uuid.as_str());
         let fault = script.faults.iter().find(|fault| {
             let function_fits = fault.function == function || (fault.function == "*" && uuid.is_some());
@@ -163,6 +166,21 @@ pub(crate) fn obey(function: &str, uuid: Option<&str>) -> Answer<Script> {
             Some(Outcome::Hangs) => sleep(LOOK),
         }
     }
+}
+
+/// The script as it is now. Calls come by the thousands, and most find the file that was read before.
+fn script() -> Answer<Arc<Script>> {
+    static READ: Mutex<Option<((u64, i64, i64, u64), Arc<Script>)>> = Mutex::new(None);
+    let file = HOME.join(crate::SCRIPT);
+    let found = fs::metadata(&file).map_err(|_| UNKNOWN)?;
+    let version = (found.ino(), found.mtime(), found.mtime_nsec(), found.size());
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, script)) = read.as_ref().filter(|(known, _)| *known == version) {
+        return Ok(Arc::clone(script));
+    }
+    let script = Arc::new(Script::read(&file).map_err(|_| UNKNOWN)?);
+    *read = Some((version, Arc::clone(&script)));
+    Ok(script)
 }
 
 /// The device of this UUID, in any case of letters.

@@ -53,7 +53,8 @@ unsafe extern "C" fn nvmlInit_v2() -> nvmlReturn_t {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlShutdown() -> nvmlReturn_t {
-    // After the driver was loaded anew, too, which is what a shutdown is for then.
+    // It may hang. After the driver was loaded anew it does what it is for, whatever the script wants of others then.
+    let _ = obey("nvmlShutdown", None);
     shut_down().err().unwrap_or(SUCCESS)
 }
 

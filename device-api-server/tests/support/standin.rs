@@ -87,7 +87,15 @@ impl Standin {
     pub fn reports(&self, gpu: usize, event_type: u64, data: u64, instance: Option<(u32, u32)>) {
         self.changes(|script| {
             let gpu = script.gpus[gpu].uuid.clone();
-            script.events.push(Event { gpu, event_type, data, instance });
+            script.events.push(Event { gpu, event_type, data, instance, times: 1 });
+        });
+    }
+
+    /// A GPU reports an XID so many times, as fast as they are taken.
+    pub fn storm(&self, gpu: usize, xid: u64, times: u64) {
+        self.changes(|script| {
+            let gpu = script.gpus[gpu].uuid.clone();
+            script.events.push(Event { gpu, event_type: 8, data: xid, instance: None, times });
         });
     }
 
