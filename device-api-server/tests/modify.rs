@@ -5,7 +5,7 @@
 
 mod support;
 
-use device_api_client::{Api, VerbsExt as _};
+use device_api_client::{Api, VerbsExt as _, retry_on_conflict};
 use device_api_core::registry::{Part, PostParams};
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, ObjectMeta};
 use support::Daemon;
@@ -71,7 +71,8 @@ async fn eight_clients_that_create_or_update_and_set_conditions_at_once_lose_not
                     let next = count(gpu) + 1;
                     gpu.metadata.annotations.insert("count".to_owned(), next.to_string());
                 };
-                api.create_or_update("x", &params, count_up).await.unwrap();
+                // The conditions of the others, which wait for nobody, may win more often than a writer tries.
+                retry_on_conflict(|| api.create_or_update("x", &params, count_up)).await.unwrap();
                 let condition = Condition::new(format!("Writer{writer}"), ConditionStatus::True);
                 let condition = condition.with_reason(format!("Turn{turn}"));
                 api.set_condition("x", &params, &condition).await.unwrap();

@@ -39,7 +39,8 @@ pub enum InitialList {
     /// list, and changes keep their order over a relist.
     #[default]
     Streaming,
-    /// In pages of so many objects, in the order of their names: for servers that send no initial events.
+    /// In pages of so many objects, 0 for all in one, in the order of their names: for servers that send no
+    /// initial events.
     Paged(u64),
 }
 

@@ -93,7 +93,7 @@ impl<R: Resource, V: Verbs<R>, F: FnMut(&mut R) + Send> Entry<R, V, F> {
     /// conflict. The two parts are two writes; a part that stays as it was is not written.
     ///
     /// # Errors
-    /// Those of [`Verbs::create`] and [`Verbs::modify`]. After
+    /// Those of [`Verbs::create`] and [`Verbs::modify`], so a conflict only after 16 tries at one part. After
     /// [`Error::Unavailable`](device_api_core::Error::Unavailable) the write may have happened; to call this again is safe.
     pub async fn or_create(self, params: &PostParams, mut make: impl FnMut() -> R + Send) -> Result<Outcome<R>> {
         let Self { handle, name, mut change, .. } = self;
