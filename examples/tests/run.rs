@@ -2,76 +2,20 @@
 //! The examples do what they say: each runs as the program that `cargo test` built beside this one.
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml's exception for tests does not reach their functions
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+mod programs;
+
+use std::path::PathBuf;
 
 use device_api_client::{Api, Client, ConnectOptions};
 use device_api_core::registry::{Ledger, LedgerOptions, PostParams};
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, GpuDevice, ObjectMeta};
 use device_api_server::{Listener, Server, SocketOptions};
 use device_api_store_memory::Memory;
-use rustix::process::{Pid, Signal, kill_process};
+use programs::{Running, says};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-/// An example, pointed at a socket.
-fn example(name: &str, socket: &Path) -> Command {
-    // target/<profile>/deps/run-… is this test, target/<profile>/examples/… are the examples.
-    let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
-    let program = profile.join("examples").join(name);
-    assert!(program.exists(), "{} is not built: run cargo test --package device-api-examples", program.display());
-    let mut command = Command::new(program);
-    command.env("NVIDIA_DEVICE_API_PATH", socket).env_remove("NVIDIA_DEVICE_API_SOCK").stdin(Stdio::null());
-    command
-}
-
-/// What an example says, run to its end.
-fn says(name: &str, socket: &Path, arguments: &[&str]) -> String {
-    let output = example(name, socket).args(arguments).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
-    said
-}
-
-/// An example that runs on.
-struct Running {
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl Running {
-    fn start(name: &str, socket: &Path, arguments: &[&str]) -> Self {
-        let mut child = example(name, socket).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// The next line, without the version at its end, which differs each time.
-    fn line(&mut self) -> String {
-        let line = self.lines.next().unwrap().unwrap();
-        line.split(" at version ").next().unwrap().to_owned()
-    }
-
-    fn stop(&mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        self.ends_well();
-    }
-
-    fn ends_well(&mut self) {
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Only a test that fails leaves one running.
-        let _ = self.child.kill();
-    }
-}
 
 /// A server in this process: the library, over memory that survives its restarts.
 struct Node {
