@@ -248,7 +248,7 @@ impl Server {
         notify("STOPPING=1");
         health.say(ServingStatus::NotServing).await;
         self.draining.cancel();
-        if tokio::time::timeout(SOURCE_PATIENCE, sources.join_all()).await.is_err() {
+        if tokio::time::timeout(SOURCE_PATIENCE, end(sources)).await.is_err() {
             tracing::warn!("a source did not end in time");
         }
         // In a task, so that it goes on when we lose patience.
@@ -282,6 +282,15 @@ impl Server {
 
 /// What runs beside the services.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Waits for tasks to end. One that panicked must not keep the store from being closed.
+async fn end(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a source ended before its time");
+        }
+    }
+}
 
 type Closed = Result<Result<Result<(), StorageError>, tokio::task::JoinError>, tokio::time::error::Elapsed>;
 

@@ -99,3 +99,18 @@ async fn descriptors_that_are_none_are_an_error_with_a_source() {
     let source: Option<&(dyn std::error::Error + 'static)> = error.source();
     assert!(!source.unwrap().to_string().is_empty());
 }
+
+#[tokio::test]
+async fn a_source_that_panics_keeps_no_server_from_ending_well() {
+    let folder = TempDir::new().unwrap();
+    let memory = Memory::new();
+    let ledger = Ledger::open(Box::new(memory.open().unwrap()), LedgerOptions::default()).await.unwrap();
+    let (died, dead) = tokio::sync::oneshot::channel::<()>();
+    let source = async move {
+        let _died = died;
+        panic!("a source that has a bug");
+    };
+    let server = Server::new(ledger).with_source(|_| source);
+    server.run(listener(&folder), async { drop(dead.await) }).await.unwrap();
+    memory.open().expect("the store was closed");
+}
