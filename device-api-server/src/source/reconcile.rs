@@ -34,7 +34,7 @@ pub(crate) struct Reconciler<V> {
     objects: BTreeMap<String, Entry>,
     /// The look at all objects that `objects` are of.
     number: u64,
-    /// Somebody else made an object that was not there at the last look.
+    /// An object was made or deleted by somebody else since the last look.
     is_stale: bool,
 }
 
@@ -43,6 +43,8 @@ pub(crate) struct Reconciler<V> {
 struct Entry {
     /// What is stored; `None` when there is no such object, or nobody knows.
     actual: Option<Arc<Gpu>>,
+    /// What was declared when the object was found to be as it should, and has been since.
+    settled: Option<Arc<Observed>>,
     /// The action that this source wrote last.
     last_action: Option<RecommendedAction>,
     /// No write before this.
@@ -110,13 +112,14 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
 
     /// Looks at all objects anew.
     async fn look(&mut self, stored: &watch::Sender<Stored>) -> Result<()> {
+        // Whether or not it succeeds: who cannot list now tries again after a pause.
+        self.is_stale = false;
         let list = self.gpus.list(&ListParams::default()).await?;
         self.number += 1;
-        self.is_stale = false;
         let now = Instant::now();
         // An object that is gone is forgotten, save for when it may be written again.
         self.objects.retain(|_, entry| {
-            entry.actual = None;
+            (entry.actual, entry.settled) = (None, None);
             entry.not_before.is_some_and(|not_before| not_before > now) || entry.last_action.is_some()
         });
         for gpu in &list.items {
@@ -131,14 +134,22 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         let now = Instant::now();
         let mut again: Option<Instant> = None;
         let mut due = Vec::new();
+        let heeded = observation.knows >= self.number;
         for name in observation.devices.keys().chain(&observation.gone) {
-            let heeded = observation.knows >= self.number;
             let observed = observation.devices.get(name);
             let entry = self.objects.entry(name.clone()).or_default();
-            let Some(step) = step(self.ownership, entry, observed, heeded) else { continue };
-            match entry.not_before.filter(|not_before| *not_before > now) {
-                Some(not_before) => again = Some(again.map_or(not_before, |again| again.min(not_before))),
-                None => due.push((name, step, observed, heeded, entry.last_action.clone())),
+            // In a storm this is reached hundreds of times a second, and an object may be written once.
+            if let Some(not_before) = entry.not_before.filter(|not_before| *not_before > now) {
+                again = Some(again.map_or(not_before, |again| again.min(not_before)));
+                continue;
+            }
+            if observed.zip(entry.settled.as_ref()).is_some_and(|(new, settled)| Arc::ptr_eq(new, settled)) {
+                continue;
+            }
+            match step(self.ownership, entry, observed, heeded) {
+                Some(step) => due.push((name, step, observed, heeded, entry.last_action.clone())),
+                None if heeded => entry.settled = observed.cloned(),
+                None => {}
             }
         }
         let this = &*self;
@@ -197,6 +208,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         outcome: Result<Option<Arc<Gpu>>>,
     ) -> Instant {
         let entry = self.objects.entry(name.to_owned()).or_default();
+        entry.settled = None;
         let pause = match outcome {
             Ok(actual) => {
                 tracing::debug!(gpu = name, ?step, "written");
@@ -207,12 +219,8 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                 entry.backoff.reset();
                 WRITE_INTERVAL
             }
-            // Somebody was faster, and deleted it or made it.
-            Err(error) if error.is_not_found() => {
-                entry.actual = None;
-                entry.backoff.next()
-            }
-            Err(error) if error.is_already_exists() => {
+            // Somebody was faster, and deleted it or made it; or the store was lost, and more than this is gone.
+            Err(error) if error.is_not_found() || error.is_already_exists() => {
                 self.is_stale = true;
                 entry.backoff.next()
             }
@@ -234,6 +242,8 @@ fn step(ownership: Ownership, entry: &Entry, observed: Option<&Arc<Observed>>, h
     let Some(observed) = observed else {
         return entry.actual.as_ref().is_some_and(|gpu| ownership.made(gpu)).then_some(Step::Delete);
     };
+    // A person may have deleted the object of a lost GPU. The source knows whether it is to be there once it has seen
+    // that it is not.
     let Some(actual) = &entry.actual else { return heeded.then_some(Step::Create) };
     let mut status = actual.status.clone();
     ownership.merge_status(&mut status, observed, entry.last_action.as_ref());

@@ -30,7 +30,7 @@ impl Bench {
     }
 
     async fn start_on(gpus: Registry<Gpu>) -> Self {
-        let (observation, observations) = watch::channel(Observation::default());
+        let (observation, observations) = watch::channel(Observation { knows: u64::MAX, ..Observation::default() });
         let (stored_sender, stored) = watch::channel(Stored::default());
         let (may_write, allowed) = watch::channel(true);
         let reconciler = Reconciler::new(gpus.clone(), OURS, RESYNC);
@@ -40,8 +40,6 @@ impl Bench {
 
     fn declare(&self, uuid: &str, change: impl FnOnce(&mut Observed)) {
         self.observation.send_modify(|observation| {
-            // Made with knowledge of whatever is stored.
-            observation.knows = u64::MAX;
             let mut observed = Observed { uuid: uuid.to_owned(), ..Observed::default() };
             change(&mut observed);
             observation.devices.insert(uuid.to_ascii_lowercase(), Arc::new(observed));
@@ -207,7 +205,8 @@ async fn a_heeded_acknowledgement_is_removed_and_one_that_was_not_seen_stays() {
     let mut bench = Bench::start().await;
     bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
     bench.until("gpu-a", |_| true).await;
-    bench.observation.send_modify(|observation| observation.knows = bench.stored.borrow().number);
+    let number = bench.stored.borrow().number;
+    bench.observation.send_modify(|observation| observation.knows = number);
     let patch = Patch::merge(&json!({"metadata": {"annotations": {ACKNOWLEDGE_XIDS: "all"}}})).unwrap();
     bench.gpus.patch("gpu-a", &PatchParams::default(), &patch).await.unwrap();
     let has_it = |gpu: &Arc<Gpu>| gpu.metadata.annotations.contains_key(ACKNOWLEDGE_XIDS);
@@ -219,17 +218,20 @@ async fn a_heeded_acknowledgement_is_removed_and_one_that_was_not_seen_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_is_gone_is_not_made_again_before_the_source_has_seen_that() {
+async fn an_object_that_is_gone_is_made_again_only_once_the_source_knows_that_it_is_gone() {
     let mut bench = Bench::start().await;
     bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
     bench.until("gpu-a", |_| true).await;
-    bench.observation.send_modify(|observation| observation.knows = bench.stored.borrow().number);
+    let number = bench.stored.borrow().number;
+    bench.observation.send_modify(|observation| observation.knows = number);
     bench.gpus.delete("gpu-a", &DeleteParams::default()).await.unwrap();
-    let seen = bench.stored.wait_for(|stored| stored.gpus.is_empty()).await.unwrap().number;
+    // A write that finds nothing makes it look, not make.
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::False));
+    let seen = bench.stored.wait_for(|stored| stored.number > number).await.unwrap().number;
     tokio::time::sleep(RESYNC / 3).await;
     assert!(bench.gpus.get_opt("gpu-a").await.unwrap().is_none());
     bench.observation.send_modify(|observation| observation.knows = seen + 1);
-    bench.until("gpu-a", |_| true).await;
+    bench.until("gpu-a", |gpu| is(gpu, "NVMLReady", &ConditionStatus::False)).await;
 }
 
 #[tokio::test(start_paused = true)]
