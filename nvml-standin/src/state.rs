@@ -168,18 +168,24 @@ pub(crate) fn obey(function: &str, uuid: Option<&str>) -> Answer<Arc<Script>> {
     }
 }
 
+/// A script that was read, and of which file: its inode, the time of its last change, and its size.
+struct Read {
+    of: (u64, i64, i64, u64),
+    script: Arc<Script>,
+}
+
 /// The script as it is now. Calls come by the thousands, and most find the file that was read before.
 fn script() -> Answer<Arc<Script>> {
-    static READ: Mutex<Option<((u64, i64, i64, u64), Arc<Script>)>> = Mutex::new(None);
+    static READ: Mutex<Option<Read>> = Mutex::new(None);
     let file = HOME.join(crate::SCRIPT);
     let found = fs::metadata(&file).map_err(|_| UNKNOWN)?;
-    let version = (found.ino(), found.mtime(), found.mtime_nsec(), found.size());
+    let of = (found.ino(), found.mtime(), found.mtime_nsec(), found.size());
     let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, script)) = read.as_ref().filter(|(known, _)| *known == version) {
-        return Ok(Arc::clone(script));
+    if let Some(read) = read.as_ref().filter(|read| read.of == of) {
+        return Ok(Arc::clone(&read.script));
     }
     let script = Arc::new(Script::read(&file).map_err(|_| UNKNOWN)?);
-    *read = Some((version, Arc::clone(&script)));
+    *read = Some(Read { of, script: Arc::clone(&script) });
     Ok(script)
 }
 

@@ -126,7 +126,7 @@ async fn an_xid_of_an_instance_marks_its_mig_device_alone() {
     for object in [&name(1), &first, &second] {
         becomes(&gpus, object, |gpu| gpu.status.xids.iter().any(|record| record.xid == 119 && record.standing)).await;
     }
-    assert!(is_healthy(&*gpus.get(&name(0)).await.unwrap()));
+    assert!(is_healthy(&gpus.get(&name(0)).await.unwrap()));
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn assert_serves_and_ends(mut server: Daemon, gpus: usize) {
         }
         api.list(&ListParams::default()).await.unwrap().items.len()
     };
-    assert_eq!(timeout(GRACE, answered).await.expect("no answer"), gpus);
+    assert_eq!(timeout(GRACE, answered).await.unwrap(), gpus);
     let begin = Instant::now();
     let status = server.stop();
     assert!(status.success(), "{status}");

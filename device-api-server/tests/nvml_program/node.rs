@@ -107,7 +107,7 @@ impl Watcher {
     /// The next object that came or changed.
     pub(crate) async fn next(&mut self) -> Arc<Gpu> {
         loop {
-            let event = timeout(PATIENCE, self.events.next()).await.expect("no event").unwrap().unwrap();
+            let event = timeout(PATIENCE, self.events.next()).await.unwrap().unwrap().unwrap();
             match event {
                 WatchEvent::Added(gpu) | WatchEvent::Modified(gpu) => return gpu,
                 WatchEvent::Deleted(gpu) => panic!("{} is deleted", gpu.metadata.name),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The source as a process of its own: a client like any other, with a lease.
 
+use std::sync::Arc;
+
 use device_api_core::health::{Verdict, health};
 use device_api_core::patch::Patch;
 use device_api_core::registry::PatchParams;
@@ -146,17 +148,17 @@ async fn another_provider_of_the_same_gpu_and_the_source_leave_each_other_alone(
     gpus.patch_status(&name(0), &params, &theirs("True", Some("REPLACE_VM"))).await.unwrap();
     let marks = json!({"metadata": {"labels": {"rack": "7"}, "annotations": {"ticket": "42"}}});
     gpus.patch(&name(0), &params, &Patch::merge(&marks).unwrap()).await.unwrap();
-    let is_kept = |gpu: &Gpu| {
-        assert_eq!(said(gpu, "GpuThermalWatch"), "True Fan");
+    let is_kept = |gpu: Arc<Gpu>| {
+        assert_eq!(said(&gpu, "GpuThermalWatch"), "True Fan");
         assert_eq!(gpu.status.recommended_action, Some(RecommendedAction::ReplaceVm));
         assert_eq!((&*gpu.metadata.labels["rack"], &*gpu.metadata.annotations["ticket"]), ("7", "42"));
         assert_eq!(gpu.metadata.labels["app.kubernetes.io/managed-by"], "nvml");
     };
 
     breaks(&standin, 0, 79);
-    is_kept(&*says(&gpus, &name(0), &[(XID_HEALTHY, "False Xid79")]).await);
+    is_kept(says(&gpus, &name(0), &[(XID_HEALTHY, "False Xid79")]).await);
     standin.changes(|script| script.gpus[0].recovery_action = Some(0));
-    is_kept(&*says(&gpus, &name(0), &[(XID_HEALTHY, "True NoXid"), (NVML_READY, "True Recovered")]).await);
+    is_kept(says(&gpus, &name(0), &[(XID_HEALTHY, "True NoXid"), (NVML_READY, "True Recovered")]).await);
     // Somebody else's word about the GPU is not the source's to keep when nobody says it any more.
     gpus.patch_status(&name(0), &params, &theirs("False", None)).await.unwrap();
     let gpu = becomes(&gpus, &name(0), is_healthy).await;

@@ -13,7 +13,6 @@ use super::chart::{Acknowledgement, Chart, NVML_READY};
 use super::driver::{Description, DriverError, Event, Found, Identity, Vitals};
 use super::labels::labels;
 use super::policy::Policy;
-use super::session::is_of_one_gpu;
 use crate::source::merge::ACKNOWLEDGE_XIDS;
 use crate::source::observation::{Observation, Observed, Stored, object_name};
 
@@ -149,7 +148,7 @@ impl Gpus {
         };
         // Who does not say who it is may be any that is missing.
         let mut nameless = found.iter().filter_map(|found| found.identity.as_ref().err());
-        let why = nameless.find(|why| !is_of_one_gpu(why)).cloned().unwrap_or(DriverError::GpuLost);
+        let why = nameless.find(|why| !why.is_of_one_gpu()).cloned().unwrap_or(DriverError::GpuLost);
         let missing: Vec<_> = self
             .known
             .iter()

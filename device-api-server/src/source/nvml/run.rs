@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::driver::{Driver, DriverError};
 use super::gpus::Gpus;
 use super::options::SourceOptions;
-use super::session::{Session, is_of_one_gpu, of_all};
+use super::session::Session;
 use crate::source::observation::{Observation, Stored};
 use crate::source::pause::Backoff;
 
@@ -47,15 +47,15 @@ pub(super) async fn follow(
                 if since.elapsed() > options.retry.1 {
                     backoff.reset();
                 }
-                if is_of_one_gpu(&why) {
+                if why.is_of_one_gpu() {
                     tracing::warn!("a lost GPU spoils the wait for events: initialising NVML anew");
                     continue;
                 }
                 why
             }
-            Err(why) => of_all(why),
+            Err(why) => why.of_all(),
         };
-        was_unloaded |= is_unloaded(&why);
+        was_unloaded |= why.is_of_an_unloaded_driver();
         gpus.unreachable(&why, now());
         out.send_replace(gpus.observation());
         let pause = backoff.next();
@@ -82,10 +82,4 @@ pub(super) async fn follow(
             }
         }
     }
-}
-
-/// Whether the driver was gone: what comes back is another load of it. A library that was not there is no sign of that: it
-/// may be mounted late, under a driver that was loaded all the time.
-fn is_unloaded(why: &DriverError) -> bool {
-    matches!(why, DriverError::DriverNotLoaded | DriverError::VersionMismatch)
 }

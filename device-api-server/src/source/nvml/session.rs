@@ -210,9 +210,9 @@ impl<'a> Session<'a> {
     }
 
     fn take_list(&mut self, listed: Result<Vec<Found>, DriverError>) -> Result<(), DriverError> {
-        let found = listed.map_err(of_all)?;
+        let found = listed.map_err(DriverError::of_all)?;
         let mut errors = found.iter().filter_map(|found| found.identity.as_ref().err());
-        if let Some(why) = errors.find(|why| is_of_the_driver(why)) {
+        if let Some(why) = errors.find(|why| why.is_of_the_driver()) {
             return Err(why.clone());
         }
         for uuid in self.gpus.listed(&found, self.now()) {
@@ -231,7 +231,7 @@ impl<'a> Session<'a> {
             inspection.description.as_ref().and_then(|outcome| outcome.as_ref().err()),
             inspection.vitals.as_ref().and_then(|outcome| outcome.as_ref().err()),
         ];
-        if let Some(why) = errors.into_iter().flatten().find(|error| is_of_the_driver(error)) {
+        if let Some(why) = errors.into_iter().flatten().find(|error| error.is_of_the_driver()) {
             return Err(why.clone());
         }
         if let Some(subscription) = inspection.subscription {
@@ -297,13 +297,13 @@ impl<'a> Session<'a> {
 
     /// A lost GPU can spoil the wait for the events of all. Subscribed to anew, the others are heard.
     fn mend(&self) -> Result<(), DriverError> {
-        let is_spoilt = self.broken.as_ref().is_some_and(is_of_one_gpu);
+        let is_spoilt = self.broken.as_ref().is_some_and(DriverError::is_of_one_gpu);
         if is_spoilt && self.began.elapsed() > REATTACH_INTERVAL { Err(DriverError::GpuLost) } else { Ok(()) }
     }
 
     /// No event of any GPU is delivered any more: nobody may believe that there was none.
     fn deafen(&mut self, why: DriverError) -> Result<(), DriverError> {
-        if is_of_the_driver(&why) {
+        if why.is_of_the_driver() {
             return Err(why);
         }
         tracing::warn!(error = %why, "cannot wait for events: trying again");
@@ -315,24 +315,4 @@ impl<'a> Session<'a> {
         self.list();
         self.mend()
     }
-}
-
-/// Whether an error is about the driver, not about one GPU.
-fn is_of_the_driver(error: &DriverError) -> bool {
-    use DriverError::{DriverNotLoaded, LibraryNotFound, Uninitialized, VersionMismatch};
-    matches!(error, DriverNotLoaded | LibraryNotFound { .. } | Uninitialized | VersionMismatch)
-}
-
-/// The error of a call about all GPUs, which says nothing of a single one.
-pub(super) fn of_all(error: DriverError) -> DriverError {
-    if is_of_one_gpu(&error) {
-        DriverError::Other { call: "a call about all GPUs", why: error.to_string() }
-    } else {
-        error
-    }
-}
-
-/// Whether an error is about one GPU that is gone.
-pub(super) fn is_of_one_gpu(error: &DriverError) -> bool {
-    matches!(error, DriverError::GpuLost | DriverError::NotFound)
 }
