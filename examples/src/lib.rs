@@ -5,3 +5,19 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide-consumer.md")]
+struct ConsumerGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide-provider.md")]
+struct ProviderGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide-embedder.md")]
+struct EmbedderGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide-tester.md")]
+struct TesterGuide;
