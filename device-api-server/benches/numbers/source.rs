@@ -57,7 +57,7 @@ async fn delays(plan: &Plan, node: Node, told: &Told) -> Vec<f64> {
         let Device { name, event } = &devices[sample % devices.len()];
         let count = (sample / devices.len()) as u64 + 1;
         let start = Instant::now();
-        told.events.send(event.clone()).unwrap();
+        told.events.try_send(event.clone()).unwrap();
         loop {
             let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
             if matches!(event, WatchEvent::Modified(gpu) if gpu.metadata.name == *name && xids(&gpu) == count) {

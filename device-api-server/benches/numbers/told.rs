@@ -20,11 +20,14 @@ use tokio::time::timeout;
 use crate::node::Node;
 use crate::support::socket_in;
 
+/// How many events wait to be reported: one is, at a time.
+const QUEUE: usize = 16;
+
 /// A running server.
 #[derive(Debug)]
 pub struct Told {
     /// What is sent here the driver reports at once.
-    pub events: mpsc::UnboundedSender<Event>,
+    pub events: mpsc::Sender<Event>,
     pub socket: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -33,7 +36,7 @@ pub struct Told {
 impl Told {
     /// Starts a server with its database and its socket in this folder.
     pub fn start(node: Node, folder: &Path) -> Self {
-        let (events, told) = mpsc::unbounded_channel();
+        let (events, told) = mpsc::channel(QUEUE);
         let (stop, stopped) = oneshot::channel();
         let driver = ToldDriver { node: Simulated::new(node.simulated()), events: Mutex::new(told) };
         let socket = socket_in(folder);
@@ -66,7 +69,7 @@ impl Drop for Told {
 #[derive(Debug)]
 struct ToldDriver {
     node: Simulated,
-    events: Mutex<mpsc::UnboundedReceiver<Event>>,
+    events: Mutex<mpsc::Receiver<Event>>,
 }
 
 #[async_trait::async_trait]

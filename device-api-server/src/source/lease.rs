@@ -27,7 +27,7 @@ pub(super) async fn hold<L: LeaseVerbs>(
         .with_duration(duration)
         .with_condition_types(ownership.condition_types.iter().copied());
     let mut current: Option<String> = None;
-    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    let mut backoff = Backoff::new(RETRY);
     let mut may_take_over = true;
     while !held.is_closed() {
         let request = match &current {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How what a source declares and what others wrote come together in one object.
 
+use std::sync::LazyLock;
+
 use device_api_core::health::{Polarities, Verdict};
 use device_api_core::resource::{Condition, Gpu, GpuStatus, ObjectMeta, RecommendedAction};
 
@@ -39,6 +41,20 @@ impl Ownership {
         gpu
     }
 
+    /// The action of a status that an earlier run of the source must have written: its own conditions are not all good,
+    /// and of nobody else's is it known that they are bad.
+    #[must_use]
+    pub(crate) fn own_action(self, status: &GpuStatus) -> Option<RecommendedAction> {
+        let (own, foreign): (Vec<_>, Vec<_>) = status.conditions.iter().partition(|found| self.is_own(found));
+        let is_bad = |found: &&Condition| verdict(found) == Verdict::Unhealthy;
+        let is_own = !own.iter().all(|found| is_good(found)) && !foreign.iter().any(is_bad);
+        status.recommended_action.clone().filter(|_| is_own)
+    }
+
+    fn is_own(self, condition: &Condition) -> bool {
+        self.condition_types.contains(&condition.type_.as_str())
+    }
+
     /// Puts labels and spec into an object that is there. `heeded`: an acknowledgement in it was seen.
     pub(crate) fn merge_main(self, gpu: &mut Gpu, observed: &Observed, heeded: bool) {
         gpu.spec.uuid.clone_from(&observed.uuid);
@@ -50,14 +66,13 @@ impl Ownership {
 
     /// Puts the source's part into a status that is there. `last`: the action that the source wrote last.
     pub(crate) fn merge_status(self, status: &mut GpuStatus, observed: &Observed, last: Option<&RecommendedAction>) {
-        let is_ours = |condition: &Condition| self.condition_types.contains(&condition.type_.as_str());
         let declared = |type_: &str| observed.conditions.iter().find(|condition| condition.type_ == type_);
         status.conditions.retain_mut(|condition| match declared(&condition.type_) {
             Some(new) => {
                 put(condition, new);
                 true
             }
-            None => !is_ours(condition),
+            None => !self.is_own(condition),
         });
         for new in &observed.conditions {
             if !status.conditions.iter().any(|condition| condition.type_ == new.type_) {
@@ -65,7 +80,7 @@ impl Ownership {
             }
         }
         let foreign = status.recommended_action.take().filter(|action| Some(action) != last);
-        let foreign = foreign.filter(|_| status.conditions.iter().any(|found| !is_ours(found) && is_bad(found)));
+        let foreign = foreign.filter(|_| status.conditions.iter().any(|found| !self.is_own(found) && !is_good(found)));
         status.recommended_action =
             RecommendedAction::gravest(foreign.into_iter().chain(observed.recommended_action.clone()));
         status.device = Some(observed.device.clone());
@@ -83,7 +98,12 @@ fn put(old: &mut Condition, new: &Condition) {
     *old = Condition { last_transition_time: time, ..new.clone() };
 }
 
-/// Whether a condition of somebody else's says that the device is unwell.
-fn is_bad(condition: &Condition) -> bool {
-    Polarities::default().judge(std::slice::from_ref(condition)).verdict == Verdict::Unhealthy
+/// Whether it is known that a condition of somebody else's asks for nothing.
+fn is_good(condition: &Condition) -> bool {
+    verdict(condition) == Verdict::Healthy
+}
+
+fn verdict(condition: &Condition) -> Verdict {
+    static KNOWN: LazyLock<Polarities> = LazyLock::new(Polarities::default);
+    KNOWN.judge(std::slice::from_ref(condition)).verdict
 }

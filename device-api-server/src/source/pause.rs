@@ -12,7 +12,8 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+    /// A pause that is so long at first, and at most.
+    pub(crate) fn new((first, longest): (Duration, Duration)) -> Self {
         Self { first, longest, next: first }
     }
 
@@ -32,7 +33,7 @@ impl Backoff {
 /// As long as a request that failed waits.
 impl Default for Backoff {
     fn default() -> Self {
-        Self::new(Duration::from_millis(500), Duration::from_secs(15))
+        Self::new((Duration::from_millis(500), Duration::from_secs(15)))
     }
 }
 

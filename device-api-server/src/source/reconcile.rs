@@ -76,7 +76,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         stored: watch::Sender<Stored>,
         mut may_write: watch::Receiver<bool>,
     ) {
-        let mut list_backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut list_backoff = Backoff::new(RETRY);
         let mut look = Instant::now();
         loop {
             if Instant::now() >= look || self.is_stale {
@@ -123,7 +123,10 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             entry.not_before.is_some_and(|not_before| not_before > now) || entry.last_action.is_some()
         });
         for gpu in &list.items {
-            self.objects.entry(gpu.metadata.name.clone()).or_default().actual = Some(Arc::clone(gpu));
+            let last_action = || self.ownership.own_action(&gpu.status);
+            let entry = self.objects.entry(gpu.metadata.name.clone());
+            let entry = entry.or_insert_with(|| Entry { last_action: last_action(), ..Entry::default() });
+            entry.actual = Some(Arc::clone(gpu));
         }
         stored.send_replace(Stored { number: self.number, gpus: list.items });
         Ok(())

@@ -1,19 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Calls to the driver about one GPU, each with a time limit.
+//! Calls to the driver. Each is a task with a time limit, and nobody waits for a single one: a GPU that hangs is
+//! told from the others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use device_api_core::resource::GpuTelemetry;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::driver::{Description, Driver, DriverError, Found, Vitals};
 
+/// The calls that are under way.
+#[derive(Debug)]
+pub(super) struct Calls {
+    driver: Arc<dyn Driver>,
+    limit: Duration,
+    running: JoinSet<Answer>,
+    /// The GPUs that are being asked.
+    busy: BTreeSet<String>,
+    /// The GPUs that are to be described when they are asked next, since they were not when they should have been.
+    undescribed: BTreeSet<String>,
+}
+
 /// What came of a call.
+#[derive(Debug)]
 pub(super) enum Answer {
     Listed(Result<Vec<Found>, DriverError>),
     Inspected { uuid: String, inspection: Box<Inspection> },
     Measured { uuid: String, outcome: Box<Result<GpuTelemetry, DriverError>> },
+    Panicked(DriverError),
 }
 
 /// What a GPU is asked beside its vitals.
@@ -24,15 +41,70 @@ pub(super) struct Questions {
 }
 
 /// What it said, as far as it was asked. After a call that hangs it is not asked further.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Inspection {
     pub(super) subscription: Option<Result<(), DriverError>>,
     pub(super) description: Option<Result<Description, DriverError>>,
     pub(super) vitals: Option<Result<Vitals, DriverError>>,
+    /// Whether it was to be described anew while it was being asked: this may be of before.
+    pub(super) is_outdated: bool,
+}
+
+impl Calls {
+    pub(super) fn new(driver: Arc<dyn Driver>, limit: Duration) -> Self {
+        let (running, busy, undescribed) = (JoinSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { driver, limit, running, busy, undescribed }
+    }
+
+    /// What came of the next call that ends; `None` while there is none.
+    pub(super) async fn next(&mut self) -> Option<Answer> {
+        let mut answer = match self.running.join_next().await? {
+            Ok(answer) => answer,
+            Err(panic) => Answer::Panicked(DriverError::Other { call: "a call", why: panic.to_string() }),
+        };
+        if let Answer::Inspected { uuid, inspection } = &mut answer {
+            self.busy.remove(uuid);
+            inspection.is_outdated = self.undescribed.contains(uuid);
+            if let Some(Err(_)) = inspection.description {
+                self.undescribed.insert(uuid.clone());
+            }
+        }
+        Some(answer)
+    }
+
+    /// Asks the driver which GPUs there are.
+    pub(super) fn list(&mut self) {
+        let (driver, limit) = (Arc::clone(&self.driver), self.limit);
+        self.running.spawn(async move {
+            let listed = timeout(limit, driver.list()).await;
+            Answer::Listed(listed.unwrap_or(Err(DriverError::Hung { call: "list" })))
+        });
+    }
+
+    /// Asks a GPU, unless it is being asked.
+    pub(super) fn inspect(&mut self, uuid: &str, Questions { describe, subscribe }: Questions) {
+        if self.busy.insert(uuid.to_owned()) {
+            let describe = self.undescribed.remove(uuid) || describe;
+            let questions = Questions { describe, subscribe };
+            self.running.spawn(inspect(Arc::clone(&self.driver), uuid.to_owned(), questions, self.limit));
+        } else if describe {
+            self.undescribed.insert(uuid.to_owned());
+        }
+    }
+
+    /// Asks a GPU what it measures.
+    pub(super) fn measure(&mut self, uuid: String) {
+        let (driver, limit) = (Arc::clone(&self.driver), self.limit);
+        self.running.spawn(async move {
+            let outcome = timeout(limit, driver.telemetry(&uuid)).await;
+            let outcome = outcome.unwrap_or(Err(DriverError::Hung { call: "telemetry" }));
+            Answer::Measured { uuid, outcome: Box::new(outcome) }
+        });
+    }
 }
 
 /// Asks a GPU. Its events are subscribed to first, so that nothing falls between them and its vitals.
-pub(super) async fn inspect(driver: Arc<dyn Driver>, uuid: String, questions: Questions, limit: Duration) -> Answer {
+async fn inspect(driver: Arc<dyn Driver>, uuid: String, questions: Questions, limit: Duration) -> Answer {
     let mut inspection = Inspection::default();
     let hung = 'asked: {
         if questions.subscribe {
@@ -48,7 +120,11 @@ pub(super) async fn inspect(driver: Arc<dyn Driver>, uuid: String, questions: Qu
         None
     };
     if let Some(call) = hung {
-        inspection.vitals = Some(Err(DriverError::Hung { call }));
+        let why = DriverError::Hung { call };
+        if questions.describe && inspection.description.is_none() {
+            inspection.description = Some(Err(why.clone()));
+        }
+        inspection.vitals = Some(Err(why));
     }
     Answer::Inspected { uuid, inspection: Box::new(inspection) }
 }

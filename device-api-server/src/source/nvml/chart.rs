@@ -124,7 +124,8 @@ impl Chart {
         self.history = History::adopt(&status.xids, &self.policy, self.boot_id.as_deref());
         let find = |type_: &str| condition::find(&status.conditions, type_);
         self.troubled = find(NVML_READY).is_some_and(conditions::tells_of_trouble);
-        if find(RESET_REQUIRED).is_some() {
+        // An XID implies one or two of them; a driver that tells its recovery action tells of all.
+        if [RESET_REQUIRED, REBOOT_REQUIRED, DRAIN_REQUIRED].iter().all(|type_| find(type_).is_some()) {
             self.recovery.expect();
         }
         if find(ROW_REMAP_HEALTHY).is_some() {

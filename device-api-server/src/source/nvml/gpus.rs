@@ -2,19 +2,19 @@
 //! The GPUs that the source knows: what the driver, the store and people said of each. Pure: no driver,
 //! no registry, no clock.
 
+mod adoption;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 use std::sync::Arc;
 
-use device_api_core::resource::{Gpu, GpuTelemetry, Timestamp, condition};
+use device_api_core::resource::{GpuTelemetry, Timestamp};
 
-use super::OWNERSHIP;
-use super::chart::{Acknowledgement, Chart, NVML_READY};
+use super::chart::Chart;
 use super::driver::{Description, DriverError, Event, Found, Identity, Vitals};
 use super::labels::labels;
 use super::policy::Policy;
-use crate::source::merge::ACKNOWLEDGE_XIDS;
-use crate::source::observation::{Observation, Observed, Stored, object_name};
+use crate::source::observation::{Observation, Observed, object_name};
 
 /// Every GPU that is known, by its UUID as NVML gives it.
 #[derive(Debug)]
@@ -63,74 +63,6 @@ impl Gpus {
     /// Whether a fault stands on it, so that it is looked at more often.
     pub(super) fn needs_attention(&self, uuid: &str) -> bool {
         self.known.get(uuid).is_some_and(|known| known.is_listed && known.chart.needs_attention())
-    }
-
-    /// Takes over what the store holds: GPUs of an earlier run, and what people acknowledged.
-    pub(super) fn adopt(&mut self, stored: &Stored, now: Timestamp) {
-        let ours =
-            |gpu: &&Arc<Gpu>| OWNERSHIP.made(gpu) || condition::find(&gpu.status.conditions, NVML_READY).is_some();
-        let ours: Vec<_> = stored.gpus.iter().filter(ours).collect();
-        // What is to be deleted, and is gone, is done with.
-        self.observation.gone.retain(|name| ours.iter().any(|gpu| gpu.metadata.name == *name));
-        let (parts, whole): (Vec<&Arc<Gpu>>, _) = ours.iter().partition(|gpu| mig_parent(gpu).is_some());
-        for gpu in whole {
-            let is_going = self.observation.gone.contains(&gpu.metadata.name);
-            if gpu.spec.uuid.is_empty() || is_going || self.known.contains_key(&gpu.spec.uuid) {
-                continue;
-            }
-            let device = gpu.status.device.clone().unwrap_or_default();
-            let identity = Identity { uuid: gpu.spec.uuid.clone(), pci_bus_id: device.pci_bus_id.clone() };
-            let known = self.know(identity);
-            known.description.device = device;
-            known.chart.adopt(&gpu.status);
-        }
-        for gpu in parts {
-            let Some(parent) = mig_parent(gpu) else { continue };
-            let Some(known) = self.known.get_mut(parent) else { continue };
-            if known.description.mig_devices.iter().any(|(uuid, _)| *uuid == gpu.spec.uuid) {
-                continue;
-            }
-            if known.is_listed {
-                // The driver has described its GPU without it.
-                self.observation.gone.insert(gpu.metadata.name.clone());
-            } else {
-                let device = gpu.status.device.clone().unwrap_or_default();
-                known.description.mig_devices.push((gpu.spec.uuid.clone(), device));
-            }
-        }
-        self.acknowledge(&ours, now);
-        self.forget_deleted(&ours);
-        self.observation.knows = stored.number;
-        self.refresh_all();
-    }
-
-    fn acknowledge(&mut self, stored: &[&Arc<Gpu>], now: Timestamp) {
-        for gpu in stored {
-            let Some(text) = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS) else { continue };
-            let uuid = mig_parent(gpu).unwrap_or(&gpu.spec.uuid);
-            let Some(known) = self.known.get_mut(uuid) else { continue };
-            match text.parse::<Acknowledgement>() {
-                Ok(acknowledged) => known.chart.acknowledge(&acknowledged, now),
-                Err(error) => tracing::warn!(gpu = gpu.metadata.name, %error, "an acknowledgement is not understood"),
-            }
-        }
-    }
-
-    /// A person may delete the object of a GPU that is lost, and then it is not made again. An empty
-    /// store was lost itself.
-    fn forget_deleted(&mut self, stored: &[&Arc<Gpu>]) {
-        let names: BTreeSet<&str> = stored.iter().map(|gpu| gpu.metadata.name.as_str()).collect();
-        let mut deleted = Vec::new();
-        for (uuid, known) in &mut self.known {
-            let is_stored = names.contains(object_name(uuid).as_str());
-            if !is_stored && known.was_stored && !known.is_listed && !names.is_empty() {
-                deleted.push(uuid.clone());
-            }
-            known.was_stored = is_stored;
-        }
-        for uuid in deleted {
-            self.remove(&uuid);
-        }
     }
 
     /// Takes over the driver's list. Says which GPUs to look at.
@@ -238,9 +170,19 @@ impl Gpus {
         }
     }
 
+    /// The UUID under which a GPU is known. An object may have it in another case: other providers do.
+    fn key(&self, uuid: &str) -> Option<&String> {
+        self.known.keys().find(|known| known.eq_ignore_ascii_case(uuid))
+    }
+
     fn know(&mut self, identity: Identity) -> &mut Known {
-        let (policy, boot_id) = (&self.policy, &self.boot_id);
         self.observation.gone.remove(&object_name(&identity.uuid));
+        if let Some(other) = self.key(&identity.uuid).filter(|known| **known != identity.uuid).cloned()
+            && let Some(known) = self.known.remove(&other)
+        {
+            self.known.insert(identity.uuid.clone(), known);
+        }
+        let (policy, boot_id) = (&self.policy, &self.boot_id);
         self.known.entry(identity.uuid.clone()).or_insert_with(|| Known {
             identity,
             description: Description::default(),
@@ -254,7 +196,10 @@ impl Gpus {
     }
 
     fn remove(&mut self, uuid: &str) {
-        if self.known.remove(uuid).is_some() {
+        if let Some(known) = self.known.remove(uuid) {
+            // If it was not looked at since our start, it was not declared either.
+            let parts = known.description.mig_devices.iter().map(|(uuid, _)| uuid.as_str());
+            self.observation.gone.extend(std::iter::once(uuid).chain(parts).map(object_name));
             self.refresh(uuid);
         }
     }
@@ -320,9 +265,4 @@ fn say(said: &mut Option<DriverError>, why: Option<&DriverError>, uuid: &str, wh
         None => tracing::info!(gpu = uuid, "it is over that {what}"),
     }
     *said = why.cloned();
-}
-
-/// The UUID of the GPU that a MIG device is a part of.
-fn mig_parent(gpu: &Gpu) -> Option<&str> {
-    Some(gpu.status.device.as_ref()?.mig.as_ref()?.parent_uuid.as_str())
 }

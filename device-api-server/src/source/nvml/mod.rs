@@ -16,6 +16,7 @@ pub mod xid;
 mod calls;
 mod gpus;
 mod labels;
+mod looks;
 mod options;
 mod pump;
 mod run;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::{Driver, DriverError, Event};
 use crate::source::pause::Backoff;
@@ -27,29 +27,35 @@ pub(super) enum Pumped {
 
 /// Waits and sends until nobody takes it. A wait that takes `wait` and `patience` hangs.
 pub(super) async fn pump(driver: Arc<dyn Driver>, wait: Duration, patience: Duration, out: mpsc::Sender<Pumped>) {
-    let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
+    let mut backoff = Backoff::new(PAUSE);
     let mut broken: Option<DriverError> = None;
     loop {
+        let began = Instant::now();
         let outcome = timeout(wait + patience, driver.next_event(wait)).await;
-        let pumped = match outcome.unwrap_or(Err(DriverError::Hung { call: "event wait" })) {
-            Ok(event) => {
-                backoff.reset();
-                if broken.take().is_some() && out.send(Pumped::Mended).await.is_err() {
-                    return;
-                }
-                event.map(Pumped::Event)
-            }
+        let outcome = outcome.unwrap_or(Err(DriverError::Hung { call: "event wait" }));
+        // Whatever a driver does, it is asked at a bounded rate, save for as many events as there are.
+        let is_in_vain = match &outcome {
+            Ok(None) => began.elapsed() < wait / 2,
+            Ok(Some(_)) => false,
+            Err(_) => true,
+        };
+        let news = match &outcome {
+            Ok(_) => broken.take().map(|_| Pumped::Mended),
+            Err(error) if broken.as_ref() == Some(error) => None,
             Err(error) => {
-                sleep(backoff.next()).await;
-                let is_new = broken.as_ref() != Some(&error);
                 broken = Some(error.clone());
-                is_new.then_some(Pumped::Broken(error))
+                Some(Pumped::Broken(error.clone()))
             }
         };
-        if let Some(pumped) = pumped
-            && out.send(pumped).await.is_err()
-        {
-            return;
+        for pumped in news.into_iter().chain(outcome.ok().flatten().map(Pumped::Event)) {
+            if out.send(pumped).await.is_err() {
+                return;
+            }
+        }
+        if is_in_vain {
+            sleep(backoff.next()).await;
+        } else {
+            backoff.reset();
         }
     }
 }

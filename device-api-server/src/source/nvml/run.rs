@@ -2,6 +2,7 @@
 //! The loop: attaches to the driver, follows it, and attaches anew when it was lost. It declares what it
 //! knows as [`Observation`]s and never sees who stores them.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -10,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::driver::{Driver, DriverError};
 use super::gpus::Gpus;
 use super::options::SourceOptions;
-use super::session::Session;
+use super::session::{End, Session};
 use crate::source::observation::{Observation, Stored};
 use crate::source::pause::Backoff;
 
@@ -28,12 +29,13 @@ pub(super) async fn follow(
     }
     let now = || options.clock.now();
     let mut gpus = Gpus::new(Arc::clone(&options.policy), driver.boot_id(), driver.is_simulated());
-    let mut backoff = Backoff::new(options.retry.0, options.retry.1);
+    gpus.adopt(&stored.borrow_and_update().clone(), now());
+    let (mut backoff, mut mending) = (Backoff::new(options.retry), Backoff::new(options.retry));
     let mut was_unloaded = false;
     let mut said: Option<DriverError> = None;
     loop {
-        gpus.adopt(&stored.borrow_and_update().clone(), now());
-        let attached = timeout(options.call_timeout, driver.init()).await;
+        let attaching = timeout(options.call_timeout, driver.init());
+        let Some(attached) = meanwhile(attaching, &mut gpus, options, &mut stored, &out).await else { return };
         let why = match attached.unwrap_or(Err(DriverError::Hung { call: "init" })) {
             Ok(system) => {
                 tracing::info!(driver = system.driver_version.as_deref().unwrap_or("unknown"), "NVML is ready");
@@ -42,16 +44,20 @@ pub(super) async fn follow(
                     gpus.driver_reloaded(now());
                 }
                 let since = Instant::now();
-                let session = Session::new(Arc::clone(driver), options, &mut gpus, &out);
-                let Some(why) = session.follow(&mut stored).await else { return };
+                let session = Session::new(Arc::clone(driver), options, &mut gpus, &out, mending.next());
+                let end = session.follow(&mut stored).await;
                 if since.elapsed() > options.retry.1 {
                     backoff.reset();
+                    mending.reset();
                 }
-                if why.is_of_one_gpu() {
-                    tracing::warn!("a lost GPU spoils the wait for events: initialising NVML anew");
-                    continue;
+                match end {
+                    End::Unwatched => return,
+                    End::Spoilt => {
+                        tracing::warn!("a lost GPU spoils the wait for events: initialising NVML anew");
+                        continue;
+                    }
+                    End::Failed(why) => why,
                 }
-                why
             }
             Err(why) => why.of_all(),
         };
@@ -67,19 +73,28 @@ pub(super) async fn follow(
             tracing::warn!(error = %why, ?pause, "NVML is not ready: trying again");
         }
         said = Some(why);
-        let again = sleep(pause);
-        tokio::pin!(again);
-        loop {
-            tokio::select! {
-                () = &mut again => break,
-                changed = stored.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    gpus.adopt(&stored.borrow_and_update().clone(), now());
-                    out.send_replace(gpus.observation());
-                }
-            }
+        if meanwhile(sleep(pause), &mut gpus, options, &mut stored, &out).await.is_none() {
+            return;
         }
+    }
+}
+
+/// Waits for this, and heeds meanwhile what the store shows: what people acknowledge or delete. `None` when nobody
+/// shows it any more.
+async fn meanwhile<T>(
+    work: impl Future<Output = T>,
+    gpus: &mut Gpus,
+    options: &SourceOptions,
+    stored: &mut watch::Receiver<Stored>,
+    out: &watch::Sender<Observation>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Some(done),
+            changed = stored.changed() => changed.ok()?,
+        }
+        gpus.adopt(&stored.borrow_and_update().clone(), options.clock.now());
+        out.send_replace(gpus.observation());
     }
 }

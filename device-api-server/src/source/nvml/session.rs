@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One session with the driver, from one initialisation to the next.
 //!
-//! Every call to the driver is a task with a time limit, and the session waits for none of them: a GPU
-//! that hangs is told from the others, and an event is handled while it does.
+//! The session waits for no call to the driver: an event is handled while a GPU hangs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use device_api_core::resource::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use super::calls::{Answer, Inspection, Questions, inspect};
+use super::calls::{Answer, Calls, Inspection, Questions};
 use super::driver::{Driver, DriverError, EventKind, Found};
 use super::gpus::Gpus;
+use super::looks::Looks;
 use super::options::SourceOptions;
 use super::pump::{Pumped, QUEUE, pump};
 use crate::source::observation::{Observation, Stored};
-use crate::source::pause::{Backoff, jittered};
+use crate::source::pause::jittered;
 
-/// The pause between two looks at a GPU that reports much.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often at most the driver is initialised anew because a lost GPU spoils the wait for events.
-const REATTACH_INTERVAL: Duration = Duration::from_secs(60);
+/// Telemetry is sampled this long after the start, when there was time for what matters more.
+const FIRST_SAMPLE: Duration = Duration::from_secs(1);
+/// The events of so much time are taken together: a storm costs little, and nobody waits for long.
+const TOGETHER: Duration = Duration::from_millis(2);
 /// How long a wait for events may take beyond its own time.
 const WAIT_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -34,68 +34,81 @@ pub(super) struct Session<'a> {
     options: &'a SourceOptions,
     gpus: &'a mut Gpus,
     out: &'a watch::Sender<Observation>,
-    began: Instant,
-    calls: JoinSet<Answer>,
-    /// The GPUs that a call is about.
-    busy: BTreeSet<String>,
+    /// When the driver may be initialised anew because a lost GPU spoils the wait for events.
+    may_mend: Instant,
+    calls: Calls,
     /// The GPUs whose events are delivered.
     subscribed: BTreeSet<String>,
-    /// When a GPU on which a fault stands is looked at next.
-    faults: BTreeMap<String, Fault>,
+    looks: Looks,
     /// Why waits for events fail, while they do.
     broken: Option<DriverError>,
 }
 
+/// Why a session ended.
 #[derive(Debug)]
-struct Fault {
-    next_look: Instant,
-    backoff: Backoff,
+pub(super) enum End {
+    /// Nobody shows any more what is stored.
+    Unwatched,
+    /// A lost GPU spoils the wait for the events of all.
+    Spoilt,
+    /// The driver failed.
+    Failed(DriverError),
+}
+
+impl From<DriverError> for End {
+    fn from(why: DriverError) -> Self {
+        Self::Failed(why)
+    }
 }
 
 impl<'a> Session<'a> {
+    /// A session on a driver that was just initialised. Because of a lost GPU it ends no sooner than after `mend_after`.
     pub(super) fn new(
         driver: Arc<dyn Driver>,
         options: &'a SourceOptions,
         gpus: &'a mut Gpus,
         out: &'a watch::Sender<Observation>,
+        mend_after: Duration,
     ) -> Self {
+        let calls = Calls::new(Arc::clone(&driver), options.call_timeout);
         Self {
             driver,
             options,
             gpus,
             out,
-            began: Instant::now(),
-            calls: JoinSet::new(),
-            busy: BTreeSet::new(),
+            may_mend: Instant::now() + mend_after,
+            calls,
             subscribed: BTreeSet::new(),
-            faults: BTreeMap::new(),
+            looks: Looks::new(options.fault_poll),
             broken: None,
         }
     }
 
-    /// Follows the driver until it has to be initialised anew, and says why; `None` when nobody shows what
-    /// is stored any more.
-    pub(super) async fn follow(mut self, stored: &mut watch::Receiver<Stored>) -> Option<DriverError> {
+    /// Follows the driver until it has to be initialised anew, and says why.
+    pub(super) async fn follow(mut self, stored: &mut watch::Receiver<Stored>) -> End {
         let (sender, mut events) = mpsc::channel(QUEUE);
         let mut pumps = JoinSet::new();
         pumps.spawn(pump(Arc::clone(&self.driver), self.options.event_wait, WAIT_PATIENCE, sender));
         let mut batch = Vec::with_capacity(QUEUE);
+        let mut listens = Instant::now();
         let mut resync = Instant::now();
-        let mut sample = self.options.telemetry.map(|_| Instant::now() + LOOK_INTERVAL);
+        let mut sample = self.options.telemetry.map(|_| Instant::now() + FIRST_SAMPLE);
         loop {
-            let next_look = self.faults.values().map(|fault| fault.next_look).min();
-            let wake = [Some(resync), sample, next_look].into_iter().flatten().min().unwrap_or(resync);
+            let mend = self.is_spoilt().then_some(self.may_mend);
+            let wake = [sample, self.looks.next(), mend].into_iter().flatten().fold(resync, Instant::min);
+            let taking = async {
+                sleep_until(listens).await;
+                events.recv_many(&mut batch, QUEUE).await
+            };
             let outcome = tokio::select! {
-                Some(answer) = self.calls.join_next() => match answer {
-                    Ok(answer) => self.take(answer),
-                    Err(panic) => Err(DriverError::Other { call: "a call", why: panic.to_string() }),
-                },
-                count = events.recv_many(&mut batch, QUEUE) => {
-                    if count == 0 { Err(DriverError::Uninitialized) } else { self.take_events(&mut batch) }
+                Some(answer) = self.calls.next() => self.take(answer),
+                count = taking => {
+                    listens = Instant::now() + TOGETHER;
+                    if count == 0 { Err(DriverError::Uninitialized.into()) } else { self.take_events(&mut batch) }
                 }
                 changed = stored.changed() => {
                     if changed.is_err() {
-                        return None;
+                        return End::Unwatched;
                     }
                     self.gpus.adopt(&stored.borrow_and_update().clone(), self.options.clock.now());
                     Ok(())
@@ -104,15 +117,16 @@ impl<'a> Session<'a> {
                     let now = Instant::now();
                     if now >= resync {
                         resync = now + jittered(self.options.resync);
-                        self.list();
+                        self.calls.list();
                     }
-                    let outcome = self.mend();
                     if sample.is_some_and(|at| now >= at) {
                         sample = self.options.telemetry.map(|period| now + jittered(period));
-                        self.measure();
+                        self.gpus.listed_uuids().into_iter().for_each(|uuid| self.calls.measure(uuid));
                     }
-                    self.look_at_faults(now);
-                    outcome
+                    for uuid in self.looks.due(now, |uuid| self.gpus.needs_attention(uuid)) {
+                        self.ask(&uuid, false);
+                    }
+                    self.mend()
                 }
             };
             if let Err(why) = outcome {
@@ -123,7 +137,7 @@ impl<'a> Session<'a> {
                         self.gpus.reported(&event, now);
                     }
                 }
-                return Some(why);
+                return why;
             }
             self.out.send_replace(self.gpus.observation());
         }
@@ -133,69 +147,18 @@ impl<'a> Session<'a> {
         self.options.clock.now()
     }
 
-    /// Asks the driver which GPUs there are.
-    fn list(&mut self) {
-        let (driver, limit) = (Arc::clone(&self.driver), self.options.call_timeout);
-        self.calls.spawn(async move {
-            let listed = timeout(limit, driver.list()).await;
-            Answer::Listed(listed.unwrap_or(Err(DriverError::Hung { call: "list" })))
-        });
-    }
-
-    /// Asks a GPU, unless a call about it is still under way.
-    fn ask(&mut self, uuid: &str, questions: Questions) {
-        if self.busy.insert(uuid.to_owned()) {
-            let questions = Questions { subscribe: !self.subscribed.contains(uuid), ..questions };
-            let call = inspect(Arc::clone(&self.driver), uuid.to_owned(), questions, self.options.call_timeout);
-            self.calls.spawn(call);
-        }
-    }
-
-    /// Asks every GPU what it measures.
-    fn measure(&mut self) {
-        for uuid in self.gpus.listed_uuids() {
-            let (driver, limit) = (Arc::clone(&self.driver), self.options.call_timeout);
-            self.calls.spawn(async move {
-                let outcome = timeout(limit, driver.telemetry(&uuid)).await;
-                let outcome = outcome.unwrap_or(Err(DriverError::Hung { call: "telemetry" }));
-                Answer::Measured { uuid, outcome: Box::new(outcome) }
-            });
-        }
-    }
-
-    /// Looks at the GPUs on which a fault stands, less often the longer it does.
-    fn look_at_faults(&mut self, now: Instant) {
-        let due = self.faults.iter().filter(|(_, fault)| fault.next_look <= now);
-        for uuid in due.map(|(uuid, _)| uuid.clone()).collect::<Vec<_>>() {
-            if !self.gpus.needs_attention(&uuid) {
-                self.faults.remove(&uuid);
-                continue;
-            }
-            if let Some(fault) = self.faults.get_mut(&uuid) {
-                fault.next_look = now + fault.backoff.next();
-            }
-            self.ask(&uuid, Questions::default());
-        }
-    }
-
-    /// Looks at a GPU soon, because something happened to it.
-    fn look_soon(&mut self, uuid: &str) {
-        let (first, longest) = self.options.fault_poll;
-        let now = Instant::now();
-        let fault = self
-            .faults
-            .entry(uuid.to_owned())
-            .or_insert_with(|| Fault { next_look: now, backoff: Backoff::new(first, longest) });
-        fault.backoff.reset();
-        fault.next_look = fault.next_look.min(now + LOOK_INTERVAL);
+    /// Asks a GPU, and subscribes to its events where they are not delivered.
+    fn ask(&mut self, uuid: &str, describe: bool) {
+        self.calls.inspect(uuid, Questions { describe, subscribe: !self.subscribed.contains(uuid) });
     }
 
     /// Takes what came of a call.
     ///
     /// # Errors
     /// When the driver has to be initialised anew.
-    fn take(&mut self, answer: Answer) -> Result<(), DriverError> {
+    fn take(&mut self, answer: Answer) -> Result<(), End> {
         match answer {
+            Answer::Panicked(why) => Err(why.into()),
             Answer::Listed(listed) => self.take_list(listed),
             Answer::Inspected { uuid, inspection } => self.take_inspection(&uuid, *inspection),
             Answer::Measured { uuid, outcome } => {
@@ -209,14 +172,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn take_list(&mut self, listed: Result<Vec<Found>, DriverError>) -> Result<(), DriverError> {
+    fn take_list(&mut self, listed: Result<Vec<Found>, DriverError>) -> Result<(), End> {
         let found = listed.map_err(DriverError::of_all)?;
         let mut errors = found.iter().filter_map(|found| found.identity.as_ref().err());
         if let Some(why) = errors.find(|why| why.is_of_the_driver()) {
-            return Err(why.clone());
+            return Err(why.clone().into());
         }
         for uuid in self.gpus.listed(&found, self.now()) {
-            self.ask(&uuid, Questions { describe: true, ..Questions::default() });
+            self.ask(&uuid, true);
         }
         let listed: BTreeSet<_> = self.gpus.listed_uuids().into_iter().collect();
         // A GPU that comes back is subscribed to anew.
@@ -224,15 +187,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn take_inspection(&mut self, uuid: &str, inspection: Inspection) -> Result<(), DriverError> {
-        self.busy.remove(uuid);
+    fn take_inspection(&mut self, uuid: &str, inspection: Inspection) -> Result<(), End> {
         let now = self.now();
         let errors = [
             inspection.description.as_ref().and_then(|outcome| outcome.as_ref().err()),
             inspection.vitals.as_ref().and_then(|outcome| outcome.as_ref().err()),
         ];
         if let Some(why) = errors.into_iter().flatten().find(|error| error.is_of_the_driver()) {
-            return Err(why.clone());
+            return Err(why.clone().into());
         }
         if let Some(subscription) = inspection.subscription {
             if subscription.is_ok() {
@@ -247,21 +209,25 @@ impl<'a> Session<'a> {
             None => {}
         }
         if let Some(vitals) = inspection.vitals {
+            if vitals.as_ref().is_err_and(DriverError::is_of_one_gpu) {
+                // A GPU that comes back is subscribed to anew.
+                self.subscribed.remove(uuid);
+            }
             self.gpus.examined(uuid, &vitals, now);
         }
         if let Some(broken) = &self.broken {
             self.gpus.deafened(uuid, broken, now);
         }
-        if self.gpus.needs_attention(uuid) && !self.faults.contains_key(uuid) {
-            let (first, longest) = self.options.fault_poll;
-            let mut backoff = Backoff::new(first, longest);
-            let next_look = Instant::now() + backoff.next();
-            self.faults.insert(uuid.to_owned(), Fault { next_look, backoff });
+        if self.gpus.needs_attention(uuid) {
+            self.looks.go_on(uuid, Instant::now());
+        }
+        if inspection.is_outdated {
+            self.ask(uuid, false);
         }
         Ok(())
     }
 
-    fn take_events(&mut self, batch: &mut Vec<Pumped>) -> Result<(), DriverError> {
+    fn take_events(&mut self, batch: &mut Vec<Pumped>) -> Result<(), End> {
         let mut touched = BTreeSet::new();
         let mut outcome = Ok(());
         let now = self.now();
@@ -273,9 +239,9 @@ impl<'a> Session<'a> {
                     match event.kind {
                         EventKind::SingleBitEcc | EventKind::Other(_) => {}
                         EventKind::MigConfigChanged => {
-                            self.ask(&event.uuid, Questions { describe: true, ..Questions::default() });
+                            self.ask(&event.uuid, true);
                         }
-                        _ => self.look_soon(&event.uuid),
+                        _ => self.looks.soon(&event.uuid, Instant::now()),
                     }
                     touched.insert(event.uuid);
                 }
@@ -285,7 +251,7 @@ impl<'a> Session<'a> {
                     for uuid in &self.subscribed {
                         self.gpus.subscribed(uuid, Ok(()));
                     }
-                    self.list();
+                    self.calls.list();
                 }
             }
         }
@@ -295,16 +261,19 @@ impl<'a> Session<'a> {
         outcome
     }
 
+    fn is_spoilt(&self) -> bool {
+        self.broken.as_ref().is_some_and(DriverError::is_of_one_gpu)
+    }
+
     /// A lost GPU can spoil the wait for the events of all. Subscribed to anew, the others are heard.
-    fn mend(&self) -> Result<(), DriverError> {
-        let is_spoilt = self.broken.as_ref().is_some_and(DriverError::is_of_one_gpu);
-        if is_spoilt && self.began.elapsed() > REATTACH_INTERVAL { Err(DriverError::GpuLost) } else { Ok(()) }
+    fn mend(&self) -> Result<(), End> {
+        if self.is_spoilt() && Instant::now() >= self.may_mend { Err(End::Spoilt) } else { Ok(()) }
     }
 
     /// No event of any GPU is delivered any more: nobody may believe that there was none.
-    fn deafen(&mut self, why: DriverError) -> Result<(), DriverError> {
+    fn deafen(&mut self, why: DriverError) -> Result<(), End> {
         if why.is_of_the_driver() {
-            return Err(why);
+            return Err(End::Failed(why));
         }
         tracing::warn!(error = %why, "cannot wait for events: trying again");
         for uuid in self.gpus.listed_uuids() {
@@ -312,7 +281,7 @@ impl<'a> Session<'a> {
         }
         self.broken = Some(why);
         // If a GPU was lost, the list says which.
-        self.list();
+        self.calls.list();
         self.mend()
     }
 }

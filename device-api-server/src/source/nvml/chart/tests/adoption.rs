@@ -55,6 +55,18 @@ fn a_restart_of_a_healthy_gpus_provider_changes_nothing() {
 }
 
 #[test]
+fn a_restart_changes_nothing_while_xids_stand_that_imply_what_the_driver_does_not_tell() {
+    for xids in [&[79][..], &[119], &[48, 63], &[142]] {
+        let mut chart = healthy();
+        for number in xids {
+            chart.event(&xid(*number), at(1));
+        }
+        let before = stored(&chart);
+        assert_eq!(stored(&restarted(&before, Policy::default(), Some(BOOT), &Vitals::default())), before);
+    }
+}
+
+#[test]
 fn before_the_first_reading_what_was_stored_is_unknown_and_not_gone() {
     let full = Vitals { ecc_uncorrected_volatile: Some(9), ..verdict(RecoveryAction::GpuReset) };
     let status = stored(&healthy_on(Policy::default(), &full));

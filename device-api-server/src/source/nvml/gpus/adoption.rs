@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the store holds and what people did to it, as the source learns it at its start and at every resync.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use device_api_core::resource::{Gpu, Timestamp, condition};
+
+use super::super::OWNERSHIP;
+use super::super::chart::{Acknowledgement, NVML_READY};
+use super::super::driver::Identity;
+use super::Gpus;
+use crate::source::merge::ACKNOWLEDGE_XIDS;
+use crate::source::observation::{Stored, object_name};
+
+impl Gpus {
+    /// Takes over what the store holds: GPUs of an earlier run, and what people acknowledged.
+    pub(in super::super) fn adopt(&mut self, stored: &Stored, now: Timestamp) {
+        let ours =
+            |gpu: &&Arc<Gpu>| OWNERSHIP.made(gpu) || condition::find(&gpu.status.conditions, NVML_READY).is_some();
+        let ours: Vec<_> = stored.gpus.iter().filter(ours).collect();
+        // What is to be deleted, and is gone, is done with.
+        self.observation.gone.retain(|name| ours.iter().any(|gpu| gpu.metadata.name == *name));
+        let (parts, whole): (Vec<&Arc<Gpu>>, _) = ours.iter().partition(|gpu| mig_parent(gpu).is_some());
+        for gpu in whole {
+            let is_going = self.observation.gone.contains(&gpu.metadata.name);
+            if gpu.spec.uuid.is_empty() || is_going || self.key(&gpu.spec.uuid).is_some() {
+                continue;
+            }
+            let device = gpu.status.device.clone().unwrap_or_default();
+            let identity = Identity { uuid: gpu.spec.uuid.clone(), pci_bus_id: device.pci_bus_id.clone() };
+            let known = self.know(identity);
+            known.description.device = device;
+            known.chart.adopt(&gpu.status);
+        }
+        let has_list = self.known.values().any(|known| known.is_listed);
+        for gpu in parts {
+            let Some(parent) = mig_parent(gpu) else { continue };
+            let Some(known) = self.known.get_mut(parent) else {
+                if has_list {
+                    // Its GPU is neither there nor stored.
+                    self.observation.gone.insert(gpu.metadata.name.clone());
+                }
+                continue;
+            };
+            if known.description.mig_devices.iter().any(|(uuid, _)| *uuid == gpu.spec.uuid) {
+                continue;
+            }
+            if known.is_listed {
+                // The driver has described its GPU without it.
+                self.observation.gone.insert(gpu.metadata.name.clone());
+            } else {
+                let device = gpu.status.device.clone().unwrap_or_default();
+                known.description.mig_devices.push((gpu.spec.uuid.clone(), device));
+            }
+        }
+        self.acknowledge(&ours, now);
+        self.forget_deleted(&ours);
+        self.observation.knows = stored.number;
+        self.refresh_all();
+    }
+
+    fn acknowledge(&mut self, stored: &[&Arc<Gpu>], now: Timestamp) {
+        for gpu in stored {
+            let Some(text) = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS) else { continue };
+            let uuid = mig_parent(gpu).unwrap_or(&gpu.spec.uuid);
+            let Some(known) = self.known.get_mut(uuid) else { continue };
+            match text.parse::<Acknowledgement>() {
+                Ok(acknowledged) => known.chart.acknowledge(&acknowledged, now),
+                Err(error) => tracing::warn!(gpu = gpu.metadata.name, %error, "an acknowledgement is not understood"),
+            }
+        }
+    }
+
+    /// A person may delete the object of a GPU that is lost, and then it is not made again. An empty
+    /// store was lost itself.
+    fn forget_deleted(&mut self, stored: &[&Arc<Gpu>]) {
+        let names: BTreeSet<&str> = stored.iter().map(|gpu| gpu.metadata.name.as_str()).collect();
+        let mut deleted = Vec::new();
+        for (uuid, known) in &mut self.known {
+            let is_stored = names.contains(object_name(uuid).as_str());
+            if !is_stored && known.was_stored && !known.is_listed && !names.is_empty() {
+                deleted.push(uuid.clone());
+            }
+            known.was_stored = is_stored;
+        }
+        for uuid in deleted {
+            self.remove(&uuid);
+        }
+    }
+}
+
+/// The UUID of the GPU that a MIG device is a part of.
+fn mig_parent(gpu: &Gpu) -> Option<&str> {
+    Some(gpu.status.device.as_ref()?.mig.as_ref()?.parent_uuid.as_str())
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Complaint 7: the object of a GPU that was replaced goes, and with it those of its MIG devices.
+
+use device_api_core::resource::Gpu;
+
+use crate::bench::{Bench, name, node, on, step, uuid};
+
+/// Divides every GPU in two.
+const DIVIDED: &str = "mig = [\"3g.40gb\", \"3g.40gb\"]\n";
+
+/// The UUID of the second GPU in a slot.
+fn successor(slot: usize) -> String {
+    format!("GPU-51500000-0000-4000-8000-0001{slot:08x}")
+}
+
+/// The names of the MIG devices of a GPU.
+async fn parts(bench: &Bench, parent: &str) -> Vec<String> {
+    let list = bench.api.gpus.list(&Default::default()).await.unwrap();
+    let is_part = |gpu: &Gpu| {
+        let mig = gpu.status.device.as_ref().and_then(|device| device.mig.as_ref());
+        mig.is_some_and(|mig| mig.parent_uuid == parent)
+    };
+    list.items.iter().filter(|gpu| is_part(gpu)).map(|gpu| gpu.metadata.name.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_7_the_object_of_a_replaced_gpu_goes_with_those_of_its_mig_devices() {
+    let swap = step("60s", "lost", "gpu = 1, listed = false") + &step("120s", "replace", "gpu = 1");
+    let bench = Bench::plays(&(node(2) + DIVIDED + &swap)).await;
+    bench.until_on(1, "NVMLReady", "False GPULost").await;
+    let old = parts(&bench, &uuid(1)).await;
+    assert_eq!(old.len(), 2);
+    assert!(on(&*bench.api.gpus.get(&old[0]).await.unwrap(), "NVMLReady").starts_with("False"), "and so are its parts");
+
+    let new = successor(1).to_ascii_lowercase();
+    bench.api.until(&new, |gpu| on(gpu, "NVMLReady") == "True Healthy").await;
+    for name in old.iter().chain([&name(1)]) {
+        bench.api.until_gone(name).await;
+    }
+    assert_eq!(parts(&bench, &successor(1)).await.len(), 2);
+    assert_eq!(bench.api.names().await.len(), 6);
+    bench.at(300).await;
+    assert_eq!(bench.api.names().await.len(), 6, "and none of them comes back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_7_a_gpu_that_was_replaced_while_the_source_was_down_goes_too() {
+    let mut bench = Bench::plays(&(node(2) + DIVIDED)).await;
+    bench.at(20).await;
+    let old = parts(&bench, &uuid(1)).await;
+    assert_eq!(old.len(), 2);
+    bench.restart_with(&(node(2) + DIVIDED + &step("0s", "replace", "gpu = 1"))).await;
+    let new = successor(1).to_ascii_lowercase();
+    bench.api.until(&new, |gpu| on(gpu, "NVMLReady") == "True Healthy").await;
+    for name in old.iter().chain([&name(1)]) {
+        bench.api.until_gone(name).await;
+    }
+    assert_eq!(bench.api.names().await.len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_7_an_object_that_somebody_else_made_stays_when_its_gpu_was_replaced() {
+    let bench = Bench::plays(&(node(2) + &step("60s", "replace", "gpu = 1"))).await;
+    bench.at(20).await;
+    let theirs = serde_json::json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
+    bench.api.patch(&name(1), theirs).await;
+    bench.api.until(&successor(1).to_ascii_lowercase(), |gpu| on(gpu, "NVMLReady") == "True Healthy").await;
+    bench.at(200).await;
+    assert!(bench.api.names().await.contains(&name(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_gpus_that_change_places_are_the_same_gpus() {
+    let places = |first: &str, second: &str| {
+        let gpu = |index: usize, place: &str| format!("[[gpu]]\nindex = {index}\npci_bus_id = \"{place}\"\n");
+        node(2) + &gpu(0, first) + &gpu(1, second)
+    };
+    let (here, there) = ("00000000:1B:00.0", "00000000:43:00.0");
+    let mut bench = Bench::plays(&places(here, there)).await;
+    bench.at(20).await;
+    let before = [bench.gpu(0).await, bench.gpu(1).await];
+    bench.restart_with(&places(there, here)).await;
+    for (slot, place) in [(0, there), (1, here)] {
+        let is_there = |gpu: &Gpu| gpu.status.device.as_ref().unwrap().pci_bus_id.as_deref() == Some(place);
+        let gpu = bench.until(slot, is_there).await;
+        assert_eq!((&gpu.metadata.uid, on(&gpu, "NVMLReady")), (&before[slot].metadata.uid, "True Healthy".into()));
+    }
+}

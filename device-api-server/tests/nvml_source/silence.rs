@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Complaints 3 and 4: silence is not health, and missing data is no fault. Three values everywhere.
+
+use device_api_core::health::{Verdict, health};
+
+use crate::bench::{Bench, action, name, node, on, step};
+
+#[tokio::test(start_paused = true)]
+async fn complaint_3_a_gpu_whose_events_cannot_be_had_is_not_healthy() {
+    for error in ["not_supported", "no_permission", "other"] {
+        let deaf = step("0s", "fail", &format!("call = \"subscribe\", gpu = 0, error = \"{error}\", for = \"60s\""));
+        let bench = Bench::plays(&(node(2) + &deaf)).await;
+        bench.at(20).await;
+        let gpu = bench.gpu(0).await;
+        assert_eq!(
+            (on(&gpu, "NVMLReady"), on(&gpu, "XidHealthy")),
+            ("True Healthy".into(), "Unknown NotSubscribed".into())
+        );
+        assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Unknown, Verdict::Healthy]);
+        bench.until_on(0, "XidHealthy", "True NoXid").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_3_no_gpu_is_healthy_while_no_wait_for_events_succeeds() {
+    let broken = step("30s", "fail", "call = \"event\", error = \"other\", for = \"60s\"");
+    let bench = Bench::plays(&(node(2) + &broken)).await;
+    bench.at(33).await;
+    assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Unknown; 2]);
+    assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "Unknown NotSubscribed");
+    bench.until_on(0, "XidHealthy", "True NoXid").await;
+    bench.until_on(1, "XidHealthy", "True NoXid").await;
+    assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Healthy; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_3_nothing_is_said_of_a_gpu_that_was_not_looked_at_and_nothing_good_when_that_fails() {
+    let failing = step("0s", "fail", "call = \"vitals\", gpu = 0, error = \"other\", for = \"60s\"");
+    let bench = Bench::plays(&(node(2) + &failing)).await;
+    bench.at(20).await;
+    let gpu = bench.gpu(0).await;
+    assert_eq!(on(&gpu, "NVMLReady"), "Unknown NVMLError");
+    assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Unknown, Verdict::Healthy]);
+    bench.until_on(0, "NVMLReady", "True Recovered").await;
+    let history = bench.api.diary.of_name(&name(0));
+    let claims = history.iter().filter(|entry| health(&entry.gpu).verdict == Verdict::Healthy).count();
+    assert_eq!(claims, 1, "only the last one: {history:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_4_what_a_gpu_cannot_tell_is_neither_a_fault_nor_made_up() {
+    let bench = Bench::plays("[node]\ngpus = 1\nproduct = \"rtx-4090\"\nrecovery_action = false\n").await;
+    bench.at(100).await;
+    let gpu = bench.gpu(0).await;
+    let types: Vec<_> = gpu.status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(types, ["NVMLReady", "XidHealthy"]);
+    assert_eq!((health(&gpu).verdict, action(&gpu)), (Verdict::Healthy, "-"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_4_a_reading_that_fails_is_unknown_and_not_false() {
+    let failing = step("20s", "fail", "call = \"vitals\", gpu = 0, error = \"no_permission\", for = \"60s\"");
+    let bench = Bench::plays(&(node(1) + &failing)).await;
+    let gpu = bench.until_on(0, "NVMLReady", "Unknown NVMLError").await;
+    for condition in &gpu.status.conditions {
+        assert_eq!(condition.status.as_str(), "Unknown", "{condition:?}");
+    }
+    assert_eq!((health(&gpu).verdict, action(&gpu)), (Verdict::Unknown, "-"));
+    bench.until_on(0, "NVMLReady", "True Recovered").await;
+    assert_eq!(bench.verdicts([0]).await, [Verdict::Healthy]);
+}
