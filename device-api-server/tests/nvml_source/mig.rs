@@ -106,7 +106,7 @@ async fn the_faults_of_instances_stand_over_a_restart_of_the_source() {
     bench.at(200).await;
     let new = bench.api.diary.all().split_off(seen);
     assert!(new.is_empty(), "{new:#?}");
-    assert_eq!(on(&*bench.api.gpus.get(&part(9)).await.unwrap(), "XidHealthy"), "False Xid95");
+    assert_eq!(on(&bench.api.gpus.get(&part(9)).await.unwrap(), "XidHealthy"), "False Xid95");
 }
 
 #[tokio::test(start_paused = true)]

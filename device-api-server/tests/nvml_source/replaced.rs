@@ -30,7 +30,7 @@ async fn complaint_7_the_object_of_a_replaced_gpu_goes_with_those_of_its_mig_dev
     bench.until_on(1, "NVMLReady", "False GPULost").await;
     let old = parts(&bench, &uuid(1)).await;
     assert_eq!(old.len(), 2);
-    assert!(on(&*bench.api.gpus.get(&old[0]).await.unwrap(), "NVMLReady").starts_with("False"), "and so are its parts");
+    assert!(on(&bench.api.gpus.get(&old[0]).await.unwrap(), "NVMLReady").starts_with("False"), "and so are its parts");
 
     let new = successor(1).to_ascii_lowercase();
     bench.api.until(&new, |gpu| on(gpu, "NVMLReady") == "True Healthy").await;

@@ -19,12 +19,14 @@ use crate::bench::Api;
 #[derive(Clone)]
 pub(crate) struct Reach {
     // Held to clone what is in it or to change it.
-    to: Arc<Mutex<Option<(Registry<Gpu>, Leases)>>>,
+    to: Arc<Mutex<Option<Handles>>>,
     // Likewise.
     requests: Arc<Mutex<usize>>,
     /// Whether it reaches none any more once an object turned out to exist.
     breaks: Arc<AtomicBool>,
 }
+
+type Handles = (Registry<Gpu>, Leases);
 
 impl Reach {
     pub(crate) fn none() -> Self {
@@ -52,7 +54,7 @@ impl Reach {
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reached(&self) -> Result<(Registry<Gpu>, Leases)> {
+    fn reached(&self) -> Result<Handles> {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests += 1;
         assert!(*requests < 1_000_000, "the source spins");
