@@ -28,6 +28,7 @@
 //!   [`Verbs`](device_api_core::registry::Verbs) instead, which `Api` implements.
 //! - [`LeaseApi`]: leases, by which a provider says that it lives.
 //! - [`Client::from_service`]: the same `Api` on a server with no socket in between, for tests and embedders.
+//! - `kube` (feature `kube`): what kube's client takes for an API server, so that kube's controllers run on a node's devices.
 //! - Errors are [`device_api_core::Error`], equal to those that the registry returned;
 //!   [`ConnectError`] is only for making a client.
 
@@ -35,6 +36,8 @@ mod api;
 mod connect;
 mod error;
 mod gpu;
+#[cfg(feature = "kube")]
+pub mod kube;
 mod lease;
 mod provider;
 mod reflector;
