@@ -33,6 +33,7 @@
 //! - [`Reflector`]: keeps a [`Store`] of objects true, for any number of readers and subscribers. Under it is a
 //!   [`watcher`], a watch that heals by itself.
 //! - [`wait::wait_for`]: waits until an object is as one wants it.
+//! - `kube` (feature `kube`): what kube's client takes for an API server, so that kube's controllers run on a node's devices.
 //! - Errors are [`device_api_core::Error`], equal to those that the registry returned;
 //!   [`ConnectError`] is only for making a client.
 
@@ -41,6 +42,8 @@ mod connect;
 pub mod controller;
 mod error;
 mod gpu;
+#[cfg(feature = "kube")]
+pub mod kube;
 mod lease;
 mod provider;
 mod reflector;
