@@ -89,7 +89,8 @@ async fn verbs(_server: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<String> {
     told.push(failed(api.list(&kube::api::ListParams::default().labels("!!")).await));
 
     let another = Preconditions { uid: Some("another".to_owned()), resource_version: None };
-    told.push(failed(api.delete("own", &DeleteParams::default().preconditions(another)).await));
+    let refused = failed(api.delete("own", &DeleteParams::default().preconditions(another)).await);
+    told.push(refused.replace(created.metadata.uid.as_deref().unwrap(), "its own"));
     let status = api.delete("own", &DeleteParams::default()).await.unwrap().right().unwrap();
     assert_eq!(Some(status.details.unwrap().uid), created.metadata.uid);
     told.push(failed(api.get("own").await));
@@ -103,7 +104,7 @@ async fn kubes_api_has_its_verbs_and_fails_alike_whatever_is_in_between() {
     let starts = [
         "409 AlreadyExists: gpus \"own\" already exists",
         "409 Conflict: Operation cannot be fulfilled on gpus \"own\": the object has been modified",
-        "400 BadRequest: ",
+        "415 UnsupportedMediaType: ",
         "own",
         "400 BadRequest: ",
         "409 Conflict: Operation cannot be fulfilled on gpus \"own\": Precondition failed: UID",
