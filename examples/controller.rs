@@ -6,7 +6,7 @@
 //! cargo run --example controller -- --embedded  # on a registry in this process, with no server at all
 //! ```
 //!
-//! What it does, `control` and `cordon`, is written once. It runs against the socket, in process, and in the tests below,
+//! What it does, `control` and `cordon`, is written once. It runs against the socket, in process, and in the tests below, under faults too,
 //! where half a minute takes no time.
 #![allow(clippy::print_stdout)] // a program for a terminal
 
@@ -110,7 +110,7 @@ async fn report(gpus: &Registry<Gpu>, name: &str, health: ConditionStatus) -> Re
 #[cfg(test)]
 mod tests {
     use device_api_core::registry::WatchParams;
-    use device_api_core::testing::ManualClock;
+    use device_api_core::testing::{CallFault, CallFaults, FaultyVerbs, ManualClock, Verb, WatchFault};
     use tokio::sync::oneshot;
 
     use super::*;
@@ -145,6 +145,33 @@ mod tests {
 
         report(&gpus, "stays", ConditionStatus::True).await.unwrap();
         until(&gpus, "stays", false).await;
+        stop.send(()).unwrap();
+        controller.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_fail_and_watches_that_break_off_delay_it_and_no_more() {
+        let clock = ManualClock::default();
+        let options = LedgerOptions::default().with_clock(Arc::new(clock.clone()));
+        let ledger = Ledger::open(Box::new(Memory::new().open().unwrap()), options).await.unwrap();
+        let gpus = ledger.registry(GpuStrategy).await.unwrap();
+        let faults = CallFaults::default();
+        faults.nth_watch(1, WatchFault::CutAfter(1));
+        faults.next(Verb::Get, CallFault::Fail(CallFaults::lost()));
+        faults.nth(Verb::Patch, 1, CallFault::Fail(CallFaults::lost()));
+        faults.nth(Verb::Patch, 2, CallFault::LoseReply);
+        report(&gpus, "sick", ConditionStatus::False).await.unwrap();
+        clock.advance(Duration::from_secs(30));
+
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async { drop(stopped.await) };
+        let patience = Duration::from_secs(30);
+        let faulty = FaultyVerbs::new(gpus.clone(), &faults);
+        let controller = tokio::spawn(control(faulty, Arc::new(clock.clone()), patience, stopped));
+        until(&gpus, "sick", true).await;
+        report(&gpus, "sick", ConditionStatus::True).await.unwrap();
+        until(&gpus, "sick", false).await;
+        assert!(faults.calls(Verb::Patch) >= 3, "the one that failed was made again");
         stop.send(()).unwrap();
         controller.await.unwrap().unwrap();
     }
