@@ -36,7 +36,7 @@ impl Ownership {
     pub(crate) fn create(self, name: &str, observed: &Observed) -> Gpu {
         let mut gpu = Gpu { metadata: ObjectMeta::named(name), ..Gpu::default() };
         gpu.metadata.labels.insert(MANAGED_BY.to_owned(), self.source.to_owned());
-        self.merge_main(&mut gpu, observed, false);
+        self.merge_main(&mut gpu, observed, None);
         self.merge_status(&mut gpu.status, observed, None);
         gpu
     }
@@ -55,11 +55,12 @@ impl Ownership {
         self.condition_types.contains(&condition.type_.as_str())
     }
 
-    /// Puts labels and spec into an object that is there. `heeded`: an acknowledgement in it was seen.
-    pub(crate) fn merge_main(self, gpu: &mut Gpu, observed: &Observed, heeded: bool) {
+    /// Puts labels and spec into an object that is there, and removes the acknowledgement that was heeded, unless there is
+    /// another by now.
+    pub(crate) fn merge_main(self, gpu: &mut Gpu, observed: &Observed, heeded: Option<&str>) {
         gpu.spec.uuid.clone_from(&observed.uuid);
         gpu.metadata.labels.extend(observed.labels.clone());
-        if heeded {
+        if heeded.is_some() && gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS).map(String::as_str) == heeded {
             gpu.metadata.annotations.remove(ACKNOWLEDGE_XIDS);
         }
     }

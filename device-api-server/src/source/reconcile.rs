@@ -45,6 +45,8 @@ struct Entry {
     actual: Option<Arc<Gpu>>,
     /// What was declared when the object was found to be as it should, and has been since.
     settled: Option<Arc<Observed>>,
+    /// The acknowledgement that it had at the last look.
+    acknowledged: Option<String>,
     /// The action that this source wrote last.
     last_action: Option<RecommendedAction>,
     /// No write before this.
@@ -119,7 +121,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         let now = Instant::now();
         // An object that is gone is forgotten, save for when it may be written again.
         self.objects.retain(|_, entry| {
-            (entry.actual, entry.settled) = (None, None);
+            (entry.actual, entry.settled, entry.acknowledged) = (None, None, None);
             entry.not_before.is_some_and(|not_before| not_before > now) || entry.last_action.is_some()
         });
         for gpu in &list.items {
@@ -127,6 +129,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             let entry = self.objects.entry(gpu.metadata.name.clone());
             let entry = entry.or_insert_with(|| Entry { last_action: last_action(), ..Entry::default() });
             entry.actual = Some(Arc::clone(gpu));
+            entry.acknowledged = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS).cloned();
         }
         stored.send_replace(Stored { number: self.number, gpus: list.items });
         Ok(())
@@ -150,14 +153,17 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                 continue;
             }
             match step(self.ownership, entry, observed, heeded) {
-                Some(step) => due.push((name, step, observed, heeded, entry.last_action.clone())),
+                Some(step) => {
+                    let acknowledged = entry.acknowledged.clone().filter(|_| heeded);
+                    due.push((name, step, observed, acknowledged, entry.last_action.clone()));
+                }
                 None if heeded => entry.settled = observed.cloned(),
                 None => {}
             }
         }
         let this = &*self;
-        let done = due.into_iter().map(async |(name, step, observed, heeded, last)| {
-            let outcome = this.take(name, &step, observed, heeded, last.as_ref()).await;
+        let done = due.into_iter().map(async |(name, step, observed, acknowledged, last)| {
+            let outcome = this.take(name, &step, observed, acknowledged.as_deref(), last.as_ref()).await;
             (name.clone(), step, observed, outcome)
         });
         for (name, step, observed, outcome) in join_all(done).await {
@@ -173,7 +179,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         name: &str,
         step: &Step,
         observed: Option<&Arc<Observed>>,
-        heeded: bool,
+        acknowledged: Option<&str>,
         last: Option<&RecommendedAction>,
     ) -> Result<Option<Arc<Gpu>>> {
         let (ownership, gpus) = (self.ownership, &self.gpus);
@@ -183,7 +189,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             }
             (Step::Write(Part::Main), Some(observed)) => {
                 let change = |gpu: &mut Gpu| {
-                    ownership.merge_main(gpu, observed, heeded);
+                    ownership.merge_main(gpu, observed, acknowledged);
                     Ok(())
                 };
                 gpus.modify(Part::Main, name, &self.params, change).await.map(Some)
@@ -216,7 +222,9 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             Ok(actual) => {
                 tracing::debug!(gpu = name, ?step, "written");
                 entry.actual = actual;
-                if !matches!(step, Step::Write(Part::Main)) {
+                if matches!(step, Step::Write(Part::Main)) {
+                    entry.acknowledged = None;
+                } else {
                     entry.last_action = observed.and_then(|observed| observed.recommended_action.clone());
                 }
                 entry.backoff.reset();
@@ -248,14 +256,17 @@ fn step(ownership: Ownership, entry: &Entry, observed: Option<&Arc<Observed>>, h
     // A person may have deleted the object of a lost GPU. The source knows whether it is to be there once it has seen
     // that it is not.
     let Some(actual) = &entry.actual else { return heeded.then_some(Step::Create) };
+    // First, since a GPU that reports much has a status to write at any time.
+    if heeded && entry.acknowledged.is_some() {
+        return Some(Step::Write(Part::Main));
+    }
     let mut status = actual.status.clone();
     ownership.merge_status(&mut status, observed, entry.last_action.as_ref());
     if status != actual.status {
         return Some(Step::Write(Part::Status));
     }
     let has = |(key, value): (&String, &String)| actual.metadata.labels.get(key) == Some(value);
-    let acknowledged = heeded && actual.metadata.annotations.contains_key(ACKNOWLEDGE_XIDS);
-    let same = actual.spec.uuid == observed.uuid && observed.labels.iter().all(has) && !acknowledged;
+    let same = actual.spec.uuid == observed.uuid && observed.labels.iter().all(has);
     (!same).then_some(Step::Write(Part::Main))
 }
 

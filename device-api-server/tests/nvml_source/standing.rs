@@ -119,3 +119,40 @@ async fn an_acknowledgement_is_heeded_while_the_driver_is_away() {
     assert!(bench.now() < seconds(400 + 31), "at the next resync: {:?}", bench.now());
     assert_eq!(xids(&gpu), [(79, 1, false)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_is_heeded_once_however_much_the_gpu_reports() {
+    // So much that its status is to be written at any time.
+    let storm = step("6s", "xid", "gpu = 0, xid = 31, count = 3000, over = \"300s\"");
+    let later = step("100s", "xid", "gpu = 0, xid = 79");
+    let bench = Bench::plays(&(old_driver(142) + &storm + &later)).await;
+    bench.until_on(0, "XidHealthy", "False Xid142").await;
+    acknowledge(&bench, 0, "all").await;
+    let gpu = bench.until(0, |gpu| gpu.metadata.annotations.is_empty()).await;
+    assert!(bench.now() < seconds(60), "{:?}: {gpu:?}", bench.now());
+    bench.at(250).await;
+    assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "False Xid79", "what came later was not meant");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_is_late_when_the_source_starts_again_was_not_reloaded() {
+    let mut bench = Bench::plays(&old_driver(119)).await;
+    bench.until_on(0, "NVMLReady", "False XidError").await;
+    let late = step("0s", "driver_unload", "") + &step("20s", "driver_load", "");
+    bench.restart_with(&(node(2) + "recovery_action = false\n" + &late)).await;
+    bench.until_on(0, "NVMLReady", "Unknown DriverNotLoaded").await;
+    let gpu = bench.until(0, |gpu| !on(gpu, "NVMLReady").starts_with("Unknown")).await;
+    assert_eq!((on(&gpu, "NVMLReady"), on(&gpu, "XidHealthy")), ("False XidError".into(), "False Xid119".into()));
+    assert_eq!(xids(&gpu), [(119, 1, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_library_of_another_version_is_no_reload() {
+    let mismatch = step("60s", "fail", "call = \"vitals\", error = \"version_mismatch\", for = \"5s\"")
+        + &step("60s", "fail", "call = \"init\", error = \"version_mismatch\", for = \"20s\"");
+    let bench = Bench::plays(&(old_driver(119) + &mismatch)).await;
+    bench.until_on(0, "NVMLReady", "False XidError").await;
+    bench.at(200).await;
+    let gpu = bench.gpu(0).await;
+    assert_eq!((on(&gpu, "NVMLReady"), xids(&gpu)), ("False XidError".into(), vec![(119, 1, true)]));
+}

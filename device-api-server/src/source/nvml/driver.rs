@@ -219,12 +219,6 @@ impl DriverError {
         matches!(self, DriverNotLoaded | LibraryNotFound { .. } | Uninitialized | VersionMismatch)
     }
 
-    /// Whether the driver was gone: what comes back is another load of it. A library that was not there is no sign of
-    /// that: it may be mounted late, under a driver that was loaded all the time.
-    pub(super) fn is_of_an_unloaded_driver(&self) -> bool {
-        matches!(self, Self::DriverNotLoaded | Self::VersionMismatch)
-    }
-
     /// The same of a call about all GPUs, which says nothing of a single one.
     pub(super) fn of_all(self) -> Self {
         if self.is_of_one_gpu() { Self::Other { call: "a call about all GPUs", why: self.to_string() } } else { self }

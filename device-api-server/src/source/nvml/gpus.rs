@@ -23,6 +23,8 @@ pub(super) struct Gpus {
     boot_id: Option<String>,
     is_simulated: bool,
     known: BTreeMap<String, Known>,
+    /// The acknowledgements that were there at the last look, by the name of the object.
+    heeded: BTreeMap<String, String>,
     observation: Observation,
 }
 
@@ -46,8 +48,8 @@ struct Known {
 
 impl Gpus {
     pub(super) fn new(policy: Arc<Policy>, boot_id: Option<String>, is_simulated: bool) -> Self {
-        let (known, observation) = (BTreeMap::new(), Observation::default());
-        Self { policy, boot_id, is_simulated, known, observation }
+        let (known, heeded, observation) = (BTreeMap::new(), BTreeMap::new(), Observation::default());
+        Self { policy, boot_id, is_simulated, known, heeded, observation }
     }
 
     /// The full state.

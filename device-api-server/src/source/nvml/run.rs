@@ -31,7 +31,7 @@ pub(super) async fn follow(
     let mut gpus = Gpus::new(Arc::clone(&options.policy), driver.boot_id(), driver.is_simulated());
     gpus.adopt(&stored.borrow_and_update().clone(), now());
     let (mut backoff, mut mending) = (Backoff::new(options.retry), Backoff::new(options.retry));
-    let mut was_unloaded = false;
+    let (mut was_attached, mut was_unloaded) = (false, false);
     let mut said: Option<DriverError> = None;
     loop {
         let attaching = timeout(options.call_timeout, driver.init());
@@ -39,7 +39,7 @@ pub(super) async fn follow(
         let why = match attached.unwrap_or(Err(DriverError::Hung { call: "init" })) {
             Ok(system) => {
                 tracing::info!(driver = system.driver_version.as_deref().unwrap_or("unknown"), "NVML is ready");
-                said = None;
+                (said, was_attached) = (None, true);
                 if std::mem::take(&mut was_unloaded) {
                     gpus.driver_reloaded(now());
                 }
@@ -61,7 +61,8 @@ pub(super) async fn follow(
             }
             Err(why) => why.of_all(),
         };
-        was_unloaded |= why.is_of_an_unloaded_driver();
+        // One that is late at our start may have been loaded all the time.
+        was_unloaded |= was_attached && why == DriverError::DriverNotLoaded;
         gpus.unreachable(&why, now());
         out.send_replace(gpus.observation());
         let pause = backoff.next();

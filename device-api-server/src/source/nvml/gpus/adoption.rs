@@ -16,9 +16,7 @@ use crate::source::observation::{Stored, object_name};
 impl Gpus {
     /// Takes over what the store holds: GPUs of an earlier run, and what people acknowledged.
     pub(in super::super) fn adopt(&mut self, stored: &Stored, now: Timestamp) {
-        let ours =
-            |gpu: &&Arc<Gpu>| OWNERSHIP.made(gpu) || condition::find(&gpu.status.conditions, NVML_READY).is_some();
-        let ours: Vec<_> = stored.gpus.iter().filter(ours).collect();
+        let ours: Vec<_> = stored.gpus.iter().filter(|gpu| OWNERSHIP.made(gpu) || is_joined(gpu)).collect();
         // What is to be deleted, and is gone, is done with.
         self.observation.gone.retain(|name| ours.iter().any(|gpu| gpu.metadata.name == *name));
         let (parts, whole): (Vec<&Arc<Gpu>>, _) = ours.iter().partition(|gpu| mig_parent(gpu).is_some());
@@ -60,9 +58,16 @@ impl Gpus {
         self.refresh_all();
     }
 
+    /// Heeds each acknowledgement once: what happens while it is still there was not meant by it.
     fn acknowledge(&mut self, stored: &[&Arc<Gpu>], now: Timestamp) {
+        let before = std::mem::take(&mut self.heeded);
         for gpu in stored {
             let Some(text) = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS) else { continue };
+            let name = &gpu.metadata.name;
+            self.heeded.insert(name.clone(), text.clone());
+            if before.get(name) == Some(text) {
+                continue;
+            }
             let uuid = mig_parent(gpu).unwrap_or(&gpu.spec.uuid);
             let Some(known) = self.known.get_mut(uuid) else { continue };
             match text.parse::<Acknowledgement>() {
@@ -88,6 +93,14 @@ impl Gpus {
             self.remove(&uuid);
         }
     }
+}
+
+/// Whether this source has written to an object that somebody else made. Others may have a condition of the same type on
+/// objects of their own.
+fn is_joined(gpu: &Gpu) -> bool {
+    object_name(&gpu.spec.uuid) == gpu.metadata.name
+        && gpu.status.device.is_some()
+        && condition::find(&gpu.status.conditions, NVML_READY).is_some()
 }
 
 /// The UUID of the GPU that a MIG device is a part of.
