@@ -28,6 +28,8 @@ use worlds::{gpu, over_socket, through_grpc, within};
 
 /// How long what must happen may take: no verdict depends on it.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a reflector must list at least: at first, and after each of the two times that history has expired.
+const LISTINGS: u32 = 3;
 
 /// A GPU in kube's own types.
 type KubeGpu = Object<GpuSpec, GpuStatus>;
@@ -89,12 +91,12 @@ async fn verbs(_server: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<String> {
     told.push(failed(api.list(&kube::api::ListParams::default().labels("!!")).await));
 
     let another = Preconditions { uid: Some("another".to_owned()), resource_version: None };
-    let refused = failed(api.delete("own", &DeleteParams::default().preconditions(another)).await);
-    told.push(refused.replace(created.metadata.uid.as_deref().unwrap(), "its own"));
+    told.push(failed(api.delete("own", &DeleteParams::default().preconditions(another)).await));
     let status = api.delete("own", &DeleteParams::default()).await.unwrap().right().unwrap();
     assert_eq!(Some(status.details.unwrap().uid), created.metadata.uid);
     told.push(failed(api.get("own").await));
-    told
+    let uid = created.metadata.uid.unwrap();
+    told.into_iter().map(|told| told.replace(&uid, "UID")).collect()
 }
 
 #[tokio::test]
@@ -104,10 +106,10 @@ async fn kubes_api_has_its_verbs_and_fails_alike_whatever_is_in_between() {
     let starts = [
         "409 AlreadyExists: gpus \"own\" already exists",
         "409 Conflict: Operation cannot be fulfilled on gpus \"own\": the object has been modified",
-        "415 UnsupportedMediaType: ",
+        "415 UnsupportedMediaType: unsupported media type: \"application/apply-patch+yaml\"",
         "own",
         "400 BadRequest: ",
-        "409 Conflict: Operation cannot be fulfilled on gpus \"own\": Precondition failed: UID",
+        "409 Conflict: Operation cannot be fulfilled on gpus \"own\": Precondition failed: UID in precondition: another",
         "404 NotFound: gpus \"own\" not found",
     ];
     assert_eq!(told.len(), starts.len(), "{told:#?}");
@@ -130,24 +132,32 @@ fn held(store: &reflector::Store<KubeGpu>) -> BTreeMap<String, String> {
     store.state().iter().map(of).collect()
 }
 
-/// A reflector of kube's, through everything that goes wrong with a server.
-async fn reflected(server: &mut TestServer, gpus: impl Verbs<Gpu>, config: watcher::Config) {
+/// A reflector of kube's, through everything that goes wrong with a server, until it holds what the
+/// server does. How often it listed.
+async fn reflected(server: &mut TestServer, gpus: impl Verbs<Gpu>, config: watcher::Config) -> u32 {
     let writer = reflector::store::Writer::new(kind());
     let store = writer.as_reader();
     let mut events = watcher(api(gpus), config).default_backoff().reflect(writer).boxed();
 
+    let mut listings = 0;
     for round in 0..5 {
         match round {
             0 => {}
-            // The watch is lost after a few events, and again.
-            1 => server.faults().every_watch(WatchFault::CutAfter(2)),
+            // The watch is lost, and then every one after a few events.
+            1 => {
+                server.faults().every_watch(WatchFault::CutAfter(2));
+                server.faults().cut_watches();
+            }
             2 => {
                 server.faults().clear();
                 server.restart().await;
             }
-            // What it resumes from is forgotten.
             3 => server.kill().await,
-            _ => server.faults().next(Verb::List, CallFault::Fail(CallFaults::lost())),
+            _ => {
+                server.kill().await;
+                server.faults().next(Verb::List, CallFault::Fail(CallFaults::lost()));
+                server.faults().next(Verb::Watch, CallFault::Fail(CallFaults::lost()));
+            }
         }
         server.start().await;
         let registry = server.registry();
@@ -160,37 +170,40 @@ async fn reflected(server: &mut TestServer, gpus: impl Verbs<Gpu>, config: watch
         let params = CorePost::default();
         registry.modify(Part::Status, &format!("new-{round}"), &params, Default::default(), sick).await.unwrap();
         if round >= 3 {
+            // What the watcher, which was not polled since the server died, resumes from.
             server.expire_history().await;
-            server.faults().cut_watches();
         }
         let wanted = truth(server).await;
         while held(&store) != wanted {
             // What fails is tried again: the stream goes on after it.
-            let _ = within(events.next()).await.unwrap();
+            if let Ok(watcher::Event::Init) = within(events.next()).await.unwrap() {
+                listings += 1;
+            }
         }
     }
     assert_eq!(held(&store).len(), 8, "of eight, five have gone and five are new");
+    listings
 }
 
 #[tokio::test(start_paused = true)]
 async fn kubes_reflector_follows_the_registry_in_process_through_faults() {
     let mut server = TestServer::builder().with_gpus(8).start().await;
     let gpus = server.gpus();
-    reflected(&mut server, gpus, watcher::Config::default().page_size(3)).await;
+    assert!(reflected(&mut server, gpus, watcher::Config::default().page_size(3)).await >= LISTINGS);
 }
 
 #[tokio::test(start_paused = true)]
 async fn kubes_reflector_follows_through_grpc_with_streaming_lists() {
     let mut server = TestServer::builder().with_gpus(8).start().await;
     let gpus = through_grpc(&server);
-    reflected(&mut server, gpus, watcher::Config::default().streaming_lists()).await;
+    assert!(reflected(&mut server, gpus, watcher::Config::default().streaming_lists()).await >= LISTINGS);
 }
 
 #[tokio::test]
 async fn kubes_reflector_follows_a_server_on_a_socket_through_faults() {
     let mut server = TestServer::builder().with_gpus(8).on_socket().start().await;
     let gpus = over_socket(&server);
-    reflected(&mut server, gpus, watcher::Config::default()).await;
+    assert!(reflected(&mut server, gpus, watcher::Config::default()).await >= LISTINGS);
 }
 
 /// What a reconciler of the tests works with.

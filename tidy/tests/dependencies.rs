@@ -103,6 +103,12 @@ fn the_client_knows_no_store_and_no_server() {
 }
 
 #[test]
+fn the_feature_kube_of_the_client_builds_no_kube() {
+    let kube = ["k8s-openapi", "kube", "kube-client", "kube-core", "kube-runtime"];
+    assert_has_none("device-api-client", "kube", &[DATABASE, PROGRAM, &kube]);
+}
+
+#[test]
 fn no_dependency_asks_for_a_newer_rust_than_we_promise() {
     fn version(text: &str) -> Vec<u32> {
         let mut parts: Vec<_> = text.split('.').map(|part| part.parse().unwrap()).collect();

@@ -28,7 +28,7 @@
 //! for gpu in gpus.list(&ListParams::default()).await? {
 //!     println!("{:?}: {} conditions", gpu.metadata.name, gpu.status.unwrap_or_default().conditions.len());
 //! }
-//! assert_eq!(gpus.get("gpu-7").await.unwrap_err().to_string(), "ApiError: gpus \"gpu-7\" not found: NotFound");
+//! assert!(gpus.get_opt("gpu-7").await?.is_none());
 //! # Ok(()) }
 //! ```
 //!
