@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use device_api_core::Result;
 use device_api_core::registry::{DeleteParams, ListParams, Part, PostParams, Verbs};
-use device_api_core::resource::{Gpu, RecommendedAction};
+use device_api_core::resource::{DEFAULT_NAMESPACE, Gpu, RecommendedAction};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -67,6 +67,8 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
     #[must_use]
     pub(crate) fn new(gpus: V, ownership: Ownership, resync: Duration) -> Self {
         let params = PostParams::default().manager(ownership.source);
+        // What is written without a namespace is in this one. An object of the same name in another is another object.
+        let gpus = if gpus.namespace().is_empty() { gpus.namespaced(DEFAULT_NAMESPACE) } else { gpus };
         Self { gpus, ownership, params, resync, objects: BTreeMap::new(), number: 0, is_stale: false }
     }
 
