@@ -174,12 +174,15 @@ async fn reflected(server: &mut TestServer, gpus: impl Verbs<Gpu>, config: watch
             server.expire_history().await;
         }
         let wanted = truth(server).await;
-        while held(&store) != wanted {
-            // What fails is tried again: the stream goes on after it.
-            if let Ok(watcher::Event::Init) = within(events.next()).await.unwrap() {
-                listings += 1;
+        let caught_up = async {
+            while held(&store) != wanted {
+                // What fails is tried again: the stream goes on after it.
+                if let Ok(watcher::Event::Init) = events.next().await.unwrap() {
+                    listings += 1;
+                }
             }
-        }
+        };
+        within(caught_up).await;
     }
     assert_eq!(held(&store).len(), 8, "of eight, five have gone and five are new");
     listings
