@@ -47,6 +47,8 @@ struct Entry {
     settled: Option<Arc<Observed>>,
     /// The acknowledgement that it had at the last look.
     acknowledged: Option<String>,
+    /// Whether what became of it was written.
+    is_told: bool,
     /// The action that this source wrote last.
     last_action: Option<RecommendedAction>,
     /// No write before this.
@@ -132,6 +134,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             let entry = entry.or_insert_with(|| Entry { last_action: last_action(), ..Entry::default() });
             entry.actual = Some(Arc::clone(gpu));
             entry.acknowledged = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS).cloned();
+            entry.is_told = false;
         }
         stored.send_replace(Stored { number: self.number, gpus: list.items });
         Ok(())
@@ -166,10 +169,10 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         let this = &*self;
         let done = due.into_iter().map(async |(name, step, observed, acknowledged, last)| {
             let outcome = this.take(name, &step, observed, acknowledged.as_deref(), last.as_ref()).await;
-            (name.clone(), step, observed, outcome)
+            (name.clone(), step, observed, acknowledged.is_some(), outcome)
         });
-        for (name, step, observed, outcome) in join_all(done).await {
-            let next = self.note(&name, &step, observed, outcome);
+        for (name, step, observed, is_heeded, outcome) in join_all(done).await {
+            let next = self.note(&name, &step, observed, is_heeded, outcome);
             again = Some(again.map_or(next, |again| again.min(next)));
         }
         again
@@ -216,6 +219,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         name: &str,
         step: &Step,
         observed: Option<&Arc<Observed>>,
+        is_heeded: bool,
         outcome: Result<Option<Arc<Gpu>>>,
     ) -> Instant {
         let entry = self.objects.entry(name.to_owned()).or_default();
@@ -227,6 +231,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                 if matches!(step, Step::Write(Part::Main)) {
                     entry.acknowledged = None;
                 } else {
+                    entry.is_told |= is_heeded;
                     entry.last_action = observed.and_then(|observed| observed.recommended_action.clone());
                 }
                 entry.backoff.reset();
@@ -258,12 +263,14 @@ fn step(ownership: Ownership, entry: &Entry, observed: Option<&Arc<Observed>>, h
     // A person may have deleted the object of a lost GPU. The source knows whether it is to be there once it has seen
     // that it is not.
     let Some(actual) = &entry.actual else { return heeded.then_some(Step::Create) };
-    // First, since a GPU that reports much has a status to write at any time.
-    if heeded && entry.acknowledged.is_some() {
-        return Some(Step::Write(Part::Main));
-    }
     let mut status = actual.status.clone();
     ownership.merge_status(&mut status, observed, entry.last_action.as_ref());
+    let is_told = entry.is_told || status == actual.status;
+    // What it ended is stored first, or a person's word could be lost with us. No more than that: a GPU that reports much
+    // has a status to write at any time.
+    if heeded && entry.acknowledged.is_some() && is_told {
+        return Some(Step::Write(Part::Main));
+    }
     if status != actual.status {
         return Some(Step::Write(Part::Status));
     }

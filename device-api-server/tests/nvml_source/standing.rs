@@ -107,6 +107,31 @@ async fn an_acknowledgement_is_of_the_xids_that_it_names_and_of_those_before_it(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fatal_xid_stands_even_if_somebody_writes_the_uuid_in_another_case_before_a_restart() {
+    let mut bench = Bench::plays(&old_driver(79)).await;
+    bench.until_on(0, "NVMLReady", "False XidError").await;
+    bench.at(20).await;
+    bench.source.take().unwrap().end().await;
+    bench.api.patch(&name(0), json!({"spec": {"uuid": name(0)}})).await;
+    bench.start();
+    let gpu = bench.until(0, |gpu| gpu.spec.uuid != name(0)).await;
+    assert_eq!((on(&gpu, "XidHealthy"), xids(&gpu)), ("False Xid79".into(), vec![(79, 1, true)]));
+    bench.at(100).await;
+    assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "False Xid79");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_is_not_lost_when_the_object_is_written_before_it_was_seen() {
+    let steps = step("60s", "xid", "gpu = 0, xid = 13") + &step("65s", "xid", "gpu = 0, xid = 13");
+    let bench = Bench::plays(&(old_driver(79) + &steps)).await;
+    bench.until(0, |gpu| xids(gpu) == [(79, 1, true), (13, 1, false)]).await;
+    acknowledge(&bench, 0, "all").await;
+    bench.until(0, |gpu| xids(gpu).contains(&(13, 2, false))).await;
+    let gpu = bench.until(0, |gpu| gpu.metadata.annotations.is_empty()).await;
+    assert_eq!(on(&gpu, "XidHealthy"), "True NoXid");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_acknowledgement_is_heeded_while_the_driver_is_away() {
     let away = step("20s", "driver_unload", "");
     let bench = Bench::plays(&(old_driver(79) + &away)).await;

@@ -144,6 +144,18 @@ async fn an_object_that_somebody_else_made_is_joined_whatever_the_case_of_its_na
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_of_the_same_name_in_another_namespace_is_another_object() {
+    let mut bench = Bench::before_start(&node(1), |_| {}).await;
+    let mut theirs = Gpu { metadata: ObjectMeta::named(name(0)), ..Gpu::default() };
+    theirs.metadata.namespace = "theirs".to_owned();
+    let theirs = bench.api.gpus.create(&PostParams::default(), &theirs).await.unwrap();
+    bench.start();
+    bench.until_on(0, "NVMLReady", "True Healthy").await;
+    bench.at(100).await;
+    assert_eq!(bench.api.gpus.namespaced("theirs").get(&name(0)).await.unwrap(), theirs);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_without_gpus_has_neither_objects_nor_a_lease() {
     let missing = step("0s", "fail", "call = \"init\", error = \"library_not_found\"");
     let bench = Bench::plays(&(node(1) + &missing)).await;
