@@ -191,7 +191,11 @@ async fn a_fatal_xid_outlives_the_server_and_a_library_that_comes_late_but_not_a
         assert!(server.stop().success());
     }
 
+    standin.changes(|script| script.gpus[0].minor_number = 7);
     let server = start(real(&standin));
+    // The conditions are those of before. Only a driver that this server has seen can be seen to go.
+    let has_looked = |gpu: &Gpu| gpu.status.device.as_ref().and_then(|device| device.minor_number) == Some(7);
+    becomes(&server.api(), &name(0), has_looked).await;
     says(&server.api(), &name(0), &stands).await;
     let unload = |function: &str| of_old_driver().with_fault(function, DRIVER_NOT_LOADED);
     standin.plays(&unload("nvmlDeviceGetCount_v2").with_fault("nvmlInit_v2", DRIVER_NOT_LOADED));
