@@ -93,6 +93,18 @@ where
     }
 }
 
+/// Reads what is neither less nor more than these.
+pub(crate) fn between<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr<Err: fmt::Display> + PartialOrd + fmt::Display + Clone,
+{
+    let read = at_least(least);
+    move |text| match read(text)? {
+        value if value <= most => Ok(value),
+        _ => Err(format!("write at most {most}")),
+    }
+}
+
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

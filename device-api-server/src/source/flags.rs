@@ -13,7 +13,7 @@ use super::nvml::driver::Driver;
 use super::nvml::policy::{Policy, PolicyError};
 use super::nvml::real::{Nvml, NvmlOptions};
 use super::simulated::{Scenario, ScenarioError, Simulated};
-use crate::units::{Span, at_least};
+use crate::units::{Span, at_least, between};
 
 /// The flags of the NVML source.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -56,12 +56,12 @@ pub struct NvmlFlags {
 
     /// How long a call to the driver may take before it counts as hung
     #[arg(long, env = "DEVICE_API_NVML_CALL_TIMEOUT", value_name = "DURATION", default_value = "10s",
-          value_parser = at_least(TENTH))]
+          value_parser = between(TENTH, LONGEST_CALL))]
     pub nvml_call_timeout: Span,
 
     /// How long one wait for the driver's events lasts; an event ends it at once
     #[arg(long, env = "DEVICE_API_NVML_EVENT_WAIT", value_name = "DURATION", default_value = "5s",
-          value_parser = at_least(TENTH))]
+          value_parser = between(TENTH, LONGEST_WAIT))]
     pub nvml_event_wait: Span,
 
     /// The pause before a driver that is not ready is tried again, at first; it doubles each time
@@ -82,20 +82,19 @@ pub struct NvmlFlags {
     /// How long the API believes what the source said after its last sign of life, which it gives three
     /// times as often
     #[arg(long, env = "DEVICE_API_NVML_LEASE_DURATION", value_name = "DURATION", default_value = "30s",
-          value_parser = lease_duration)]
+          value_parser = between(SECOND, LONGEST_LEASE))]
     pub nvml_lease_duration: Span,
 }
 
 const SECOND: Span = Span(Duration::from_secs(1));
 const TENTH: Span = Span(Duration::from_millis(100));
 
+/// A call that hangs is noticed in 15 seconds, and so is a wait for events, which is given 8 more than it asked for.
+const LONGEST_CALL: Span = Span(Duration::from_secs(15));
+const LONGEST_WAIT: Span = Span(Duration::from_secs(7));
+
 /// Longer is no lease: `AcquireLease` refuses it.
 const LONGEST_LEASE: Span = Span(Duration::from_secs(3600));
-
-fn lease_duration(text: &str) -> Result<Span, String> {
-    let duration = at_least(SECOND)(text)?;
-    if duration <= LONGEST_LEASE { Ok(duration) } else { Err(format!("write at most {LONGEST_LEASE}")) }
-}
 
 /// A driver, and how to watch it.
 pub type Source = (Arc<dyn Driver>, SourceOptions);
@@ -138,13 +137,25 @@ pub enum SourceError {
     /// The policy file cannot be used.
     #[error("--nvml-policy-file: the policy cannot be used")]
     Policy(#[from] PolicyError),
+    /// A pause is longer at first than it may ever be.
+    #[error(
+        "--nvml-{name}-interval={first} is more than --nvml-{name}-max-interval={most}: write it no longer than that"
+    )]
+    Pauses {
+        /// Which pause: `fault-poll` or `retry`.
+        name: &'static str,
+        /// At first.
+        first: Span,
+        /// At most.
+        most: Span,
+    },
 }
 
 impl NvmlFlags {
     /// The driver that the flags ask for, and how to watch it; `None` when they ask for none.
     ///
     /// # Errors
-    /// When the scenario or the policy file cannot be read, or is not valid.
+    /// When the scenario or the policy file cannot be read, or is not valid, or a pause contradicts its limit.
     pub fn source(&self) -> Result<Option<Source>, SourceError> {
         let driver: Arc<dyn Driver> = match &self.nvml {
             NvmlMode::Off => return Ok(None),
@@ -161,17 +172,17 @@ impl NvmlFlags {
         if sysfs.join("bus/pci").is_dir() { options.with_sysfs(sysfs) } else { options }
     }
 
-    fn options(&self) -> Result<SourceOptions, PolicyError> {
+    fn options(&self) -> Result<SourceOptions, SourceError> {
         let policy = match &self.nvml_policy_file {
             Some(file) => Policy::load(file)?,
             None => Policy::default(),
         };
         Ok(SourceOptions {
             resync: self.nvml_resync_interval.0,
-            fault_poll: (self.nvml_fault_poll_interval.0, self.nvml_fault_poll_max_interval.0),
+            fault_poll: pauses("fault-poll", self.nvml_fault_poll_interval, self.nvml_fault_poll_max_interval)?,
             call_timeout: self.nvml_call_timeout.0,
             event_wait: self.nvml_event_wait.0,
-            retry: (self.nvml_retry_interval.0, self.nvml_retry_max_interval.0),
+            retry: pauses("retry", self.nvml_retry_interval, self.nvml_retry_max_interval)?,
             telemetry: self.nvml_telemetry_interval.map(|interval| interval.0),
             lease: self.nvml_lease_duration.0,
             policy: Arc::new(policy.with_ignored(self.nvml_ignored_xids.iter().copied())),
@@ -179,4 +190,8 @@ impl NvmlFlags {
             ..SourceOptions::default()
         })
     }
+}
+
+fn pauses(name: &'static str, first: Span, most: Span) -> Result<(Duration, Duration), SourceError> {
+    if first <= most { Ok((first.0, most.0)) } else { Err(SourceError::Pauses { name, first, most }) }
 }

@@ -104,6 +104,10 @@ fn a_flag_of_the_source_that_makes_no_sense_is_refused_with_what_does() {
         ("--nvml-ignored-xids=48,x", "--nvml-ignored-xids"),
         ("--nvml-resync-interval=0s", "at least 1s"),
         ("--nvml-call-timeout=0ms", "at least 100ms"),
+        ("--nvml-call-timeout=16s", "at most 15s"),
+        ("--nvml-event-wait=8s", "at most 7s"),
+        ("--nvml-fault-poll-interval=2m", "more than --nvml-fault-poll-max-interval=1m"),
+        ("--nvml-retry-interval=2m", "more than --nvml-retry-max-interval=1m"),
         ("--nvml-lease-duration=500ms", "at least 1s"),
         ("--nvml-lease-duration=2h", "at most 1h"),
     ] {
