@@ -65,8 +65,14 @@ impl Ownership {
         }
     }
 
-    /// Puts the source's part into a status that is there. `last`: the action that the source wrote last.
-    pub(crate) fn merge_status(self, status: &mut GpuStatus, observed: &Observed, last: Option<&RecommendedAction>) {
+    /// Puts the source's part into a status that is there. `last`: the action that is the source's own. Returns the one
+    /// that is from now on: none where somebody else recommends the same.
+    pub(crate) fn merge_status(
+        self,
+        status: &mut GpuStatus,
+        observed: &Observed,
+        last: Option<&RecommendedAction>,
+    ) -> Option<RecommendedAction> {
         let declared = |type_: &str| observed.conditions.iter().find(|condition| condition.type_ == type_);
         status.conditions.retain_mut(|condition| match declared(&condition.type_) {
             Some(new) => {
@@ -82,13 +88,22 @@ impl Ownership {
         }
         let foreign = status.recommended_action.take().filter(|action| Some(action) != last);
         let foreign = foreign.filter(|_| status.conditions.iter().any(|found| !self.is_own(found) && !is_good(found)));
-        status.recommended_action =
-            RecommendedAction::gravest(foreign.into_iter().chain(observed.recommended_action.clone()));
+        let own = observed.recommended_action.clone().filter(|action| foreign.as_ref() != Some(action));
+        status.recommended_action = RecommendedAction::gravest(foreign.into_iter().chain(own.clone()));
         status.device = Some(observed.device.clone());
         status.xids.clone_from(&observed.xids);
         if observed.telemetry.is_some() {
             status.telemetry.clone_from(&observed.telemetry);
         }
+        own
+    }
+
+    /// Takes back what the source said of a device that is not there any more. `last`: the action that is its own.
+    pub(crate) fn leave(self, status: &mut GpuStatus, last: Option<&RecommendedAction>) {
+        status.conditions.retain(|condition| !self.is_own(condition));
+        status.recommended_action.take_if(|action| Some(&*action) == last);
+        (status.device, status.telemetry) = (None, None);
+        status.xids.clear();
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Observation {
     pub(crate) devices: BTreeMap<String, Arc<Observed>>,
     /// The objects to delete, if this source made them: of devices that were replaced or reconfigured.
     pub(crate) gone: BTreeSet<String>,
+    /// The acknowledgements that it takes into account, by the name of their object: they may be removed.
+    pub(crate) heeded: BTreeMap<String, String>,
 }
 
 /// One device.

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::entry::{Entry, Step};
 use super::merge::{ACKNOWLEDGE_XIDS, Ownership};
 use super::observation::{Observation, Observed, Stored};
 use super::pause::{Backoff, jittered};
@@ -38,30 +39,16 @@ pub(crate) struct Reconciler<V> {
     is_stale: bool,
 }
 
-/// An object, as it is known.
-#[derive(Debug, Default)]
-struct Entry {
-    /// What is stored; `None` when there is no such object, or nobody knows.
-    actual: Option<Arc<Gpu>>,
-    /// What was declared when the object was found to be as it should, and has been since.
-    settled: Option<Arc<Observed>>,
-    /// The acknowledgement that it had at the last look.
-    acknowledged: Option<String>,
-    /// Whether what became of it was written.
-    is_told: bool,
-    /// The action that this source wrote last.
-    last_action: Option<RecommendedAction>,
-    /// No write before this.
-    not_before: Option<Instant>,
-    backoff: Backoff,
-}
-
-/// What is to be done about one object.
+/// A step that is due.
 #[derive(Debug)]
-enum Step {
-    Create,
-    Write(Part),
-    Delete,
+struct Due<'a> {
+    name: &'a str,
+    step: Step,
+    observed: Option<&'a Arc<Observed>>,
+    /// The acknowledgement that may be removed.
+    acknowledged: Option<&'a str>,
+    /// The action that is this source's own; after the step, the one that it wrote.
+    own_action: Option<RecommendedAction>,
 }
 
 impl<V: Verbs<Gpu>> Reconciler<V> {
@@ -126,12 +113,12 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         // An object that is gone is forgotten, save for when it may be written again.
         self.objects.retain(|_, entry| {
             (entry.actual, entry.settled, entry.acknowledged) = (None, None, None);
-            entry.not_before.is_some_and(|not_before| not_before > now) || entry.last_action.is_some()
+            entry.not_before.is_some_and(|not_before| not_before > now) || entry.own_action.is_some()
         });
         for gpu in &list.items {
-            let last_action = || self.ownership.own_action(&gpu.status);
+            let own_action = || self.ownership.own_action(&gpu.status);
             let entry = self.objects.entry(gpu.metadata.name.clone());
-            let entry = entry.or_insert_with(|| Entry { last_action: last_action(), ..Entry::default() });
+            let entry = entry.or_insert_with(|| Entry { own_action: own_action(), ..Entry::default() });
             entry.actual = Some(Arc::clone(gpu));
             entry.acknowledged = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS).cloned();
             entry.is_told = false;
@@ -157,82 +144,87 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             if observed.zip(entry.settled.as_ref()).is_some_and(|(new, settled)| Arc::ptr_eq(new, settled)) {
                 continue;
             }
-            match step(self.ownership, entry, observed, heeded) {
+            let acknowledged =
+                observation.heeded.get(name).filter(|text| heeded && entry.acknowledged.as_ref() == Some(text));
+            match entry.step(self.ownership, observed, heeded, acknowledged.is_some()) {
                 Some(step) => {
-                    let acknowledged = entry.acknowledged.clone().filter(|_| heeded);
-                    due.push((name, step, observed, acknowledged, entry.last_action.clone()));
+                    let (acknowledged, own_action) = (acknowledged.map(String::as_str), entry.own_action.clone());
+                    due.push(Due { name, step, observed, acknowledged, own_action });
                 }
                 None if heeded => entry.settled = observed.cloned(),
                 None => {}
             }
         }
         let this = &*self;
-        let done = due.into_iter().map(async |(name, step, observed, acknowledged, last)| {
-            let outcome = this.take(name, &step, observed, acknowledged.as_deref(), last.as_ref()).await;
-            (name.clone(), step, observed, acknowledged.is_some(), outcome)
+        let done = due.into_iter().map(async |mut due| {
+            let outcome = this.take(&mut due).await;
+            (due, outcome)
         });
-        for (name, step, observed, is_heeded, outcome) in join_all(done).await {
-            let next = self.note(&name, &step, observed, is_heeded, outcome);
+        for (due, outcome) in join_all(done).await {
+            let next = self.note(due, outcome);
             again = Some(again.map_or(next, |again| again.min(next)));
         }
         again
     }
 
     /// Takes a step: one write.
-    async fn take(
-        &self,
-        name: &str,
-        step: &Step,
-        observed: Option<&Arc<Observed>>,
-        acknowledged: Option<&str>,
-        last: Option<&RecommendedAction>,
-    ) -> Result<Option<Arc<Gpu>>> {
+    async fn take(&self, due: &mut Due<'_>) -> Result<Option<Arc<Gpu>>> {
         let (ownership, gpus) = (self.ownership, &self.gpus);
-        match (step, observed) {
+        let Due { name, step, observed, acknowledged, own_action } = due;
+        let last = own_action.clone();
+        match (step, *observed) {
             (Step::Create, Some(observed)) => {
+                own_action.clone_from(&observed.recommended_action);
                 gpus.create(&self.params, &ownership.create(name, observed)).await.map(Some)
             }
             (Step::Write(Part::Main), Some(observed)) => {
                 let change = |gpu: &mut Gpu| {
-                    ownership.merge_main(gpu, observed, acknowledged);
+                    ownership.merge_main(gpu, observed, *acknowledged);
                     Ok(())
                 };
                 gpus.modify(Part::Main, name, &self.params, change).await.map(Some)
             }
             (Step::Write(part), Some(observed)) => {
                 let change = |gpu: &mut Gpu| {
-                    ownership.merge_status(&mut gpu.status, observed, last);
+                    *own_action = ownership.merge_status(&mut gpu.status, observed, last.as_ref());
                     Ok(())
                 };
                 gpus.modify(*part, name, &self.params, change).await.map(Some)
             }
-            _ => match gpus.delete(name, &DeleteParams::default()).await {
-                Err(error) if error.is_not_found() => Ok(None),
-                other => other.map(|()| None),
-            },
+            (Step::Leave, _) => {
+                let change = |gpu: &mut Gpu| {
+                    ownership.leave(&mut gpu.status, last.as_ref());
+                    Ok(())
+                };
+                *own_action = None;
+                gpus.modify(Part::Status, name, &self.params, change).await.map(Some)
+            }
+            _ => {
+                *own_action = None;
+                match gpus.delete(name, &DeleteParams::default()).await {
+                    Err(error) if error.is_not_found() => Ok(None),
+                    other => other.map(|()| None),
+                }
+            }
         }
     }
 
     /// Notes what became of a step, and says when the object may be looked at again.
-    fn note(
-        &mut self,
-        name: &str,
-        step: &Step,
-        observed: Option<&Arc<Observed>>,
-        is_heeded: bool,
-        outcome: Result<Option<Arc<Gpu>>>,
-    ) -> Instant {
+    fn note(&mut self, due: Due<'_>, outcome: Result<Option<Arc<Gpu>>>) -> Instant {
+        let Due { name, step, acknowledged, own_action, .. } = due;
         let entry = self.objects.entry(name.to_owned()).or_default();
         entry.settled = None;
         let pause = match outcome {
             Ok(actual) => {
                 tracing::debug!(gpu = name, ?step, "written");
                 entry.actual = actual;
+                entry.own_action = own_action;
                 if matches!(step, Step::Write(Part::Main)) {
                     entry.acknowledged = None;
+                    // The same word said again is told from this one only if its absence was seen.
+                    self.is_stale |= acknowledged.is_some();
                 } else {
-                    entry.is_told |= is_heeded;
-                    entry.last_action = observed.and_then(|observed| observed.recommended_action.clone());
+                    entry.is_told |= acknowledged.is_some();
                 }
                 entry.backoff.reset();
                 WRITE_INTERVAL
@@ -252,31 +244,6 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         entry.not_before = Some(next);
         next
     }
-}
-
-/// What an object needs, the more urgent first. `heeded`: what is declared was made with knowledge of the last look, so
-/// that an object which a person deleted is not made again before the source has seen that.
-fn step(ownership: Ownership, entry: &Entry, observed: Option<&Arc<Observed>>, heeded: bool) -> Option<Step> {
-    let Some(observed) = observed else {
-        return entry.actual.as_ref().is_some_and(|gpu| ownership.made(gpu)).then_some(Step::Delete);
-    };
-    // A person may have deleted the object of a lost GPU. The source knows whether it is to be there once it has seen
-    // that it is not.
-    let Some(actual) = &entry.actual else { return heeded.then_some(Step::Create) };
-    let mut status = actual.status.clone();
-    ownership.merge_status(&mut status, observed, entry.last_action.as_ref());
-    let is_told = entry.is_told || status == actual.status;
-    // What it ended is stored first, or a person's word could be lost with us. No more than that: a GPU that reports much
-    // has a status to write at any time.
-    if heeded && entry.acknowledged.is_some() && is_told {
-        return Some(Step::Write(Part::Main));
-    }
-    if status != actual.status {
-        return Some(Step::Write(Part::Status));
-    }
-    let has = |(key, value): (&String, &String)| actual.metadata.labels.get(key) == Some(value);
-    let same = actual.spec.uuid == observed.uuid && observed.labels.iter().all(has);
-    (!same).then_some(Step::Write(Part::Main))
 }
 
 #[cfg(test)]

@@ -214,7 +214,15 @@ async fn a_heeded_acknowledgement_is_removed_and_one_that_was_not_seen_stays() {
     tokio::time::sleep(RESYNC / 3).await;
     assert!(has_it(&bench.gpus.get("gpu-a").await.unwrap()), "the source has not said that it knows");
     bench.observation.send_modify(|observation| observation.knows = seen + 1);
+    tokio::time::sleep(RESYNC / 3).await;
+    assert!(has_it(&bench.gpus.get("gpu-a").await.unwrap()), "it knows, and has not taken it into account");
+    bench.observation.send_modify(|observation| {
+        observation.heeded.insert("gpu-a".to_owned(), "all".to_owned());
+    });
     bench.until("gpu-a", |gpu| !gpu.metadata.annotations.contains_key(ACKNOWLEDGE_XIDS)).await;
+    // The source has to see that it is gone, or it takes one that is given again for the same.
+    let gone = bench.stored.wait_for(|stored| !stored.gpus.iter().any(has_it));
+    tokio::time::timeout(Duration::from_secs(2), gone).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,6 +66,14 @@ async fn a_gpu_that_cannot_say_who_it_is_for_another_reason_is_not_said_to_be_lo
 }
 
 #[tokio::test]
+async fn a_gpu_that_cannot_say_who_it_is_at_the_first_start_is_in_the_log() {
+    let standin = Standin::new(&Script::with_gpus(2).with_gpu_fault("*", 1, GPU_IS_LOST));
+    let server = server(&real(&standin));
+    all_healthy(&server.api(), 1).await;
+    server.says("a GPU does not say which one it is index=1 error=the GPU is lost").await;
+}
+
+#[tokio::test]
 async fn the_object_of_a_lost_gpu_that_a_person_deletes_is_not_made_again() {
     let standin = Standin::new(&Script::with_gpus(3));
     let server = server(&real(&standin));

@@ -62,7 +62,11 @@ async fn an_init_that_hangs_makes_all_unknown_and_keeps_nobody_waiting() {
         says(&server.api(), &name(gpu), &[(NVML_READY, "True Recovered")]).await;
     }
     hangs(&standin, "nvmlDeviceGetCount_v2", None);
-    says(&server.api(), &name(0), &[(NVML_READY, "Unknown NVMLHung")]).await;
+    server.says("cannot list the GPUs").await;
+    breaks(&standin, 1, 119);
+    says(&server.api(), &name(1), &[(XID_HEALTHY, "False Xid119")]).await;
+    says(&server.api(), &name(0), &[(NVML_READY, "True Recovered"), (XID_HEALTHY, "True NoXid")]).await;
+    assert_eq!(server.stderr().matches("cannot list the GPUs").count(), 1);
     assert_serves_and_ends(server, 2).await;
 }
 

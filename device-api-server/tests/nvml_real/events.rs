@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use device_api_server::source::nvml::driver::{Driver, DriverError, EventKind};
+use device_api_server::source::nvml::driver::{Driver, DriverError, Event, EventKind};
 use nvml_standin::Script;
 use tokio::time::timeout;
 
@@ -72,6 +72,27 @@ async fn an_event_that_comes_while_nobody_waits_is_kept() {
         let EventKind::Xid { xid: found, .. } = event(&nvml).await.1 else { panic!("no XID") };
         assert_eq!(u64::from(found), xid);
     }
+    nvml.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_event_that_came_before_another_initialisation_is_kept() {
+    let standin = Standin::new(&Script::with_gpus(1));
+    let nvml = standin.started().await;
+    let kept = async {
+        loop {
+            nvml.subscribe(&uuid(0)).await.unwrap();
+            // A wait that is dropped goes on in NVML for a moment, and finds the XID, unless the moment was over.
+            let _ = timeout(Duration::from_millis(20), nvml.next_event(PATIENCE)).await;
+            standin.xid(0, 79, None);
+            nvml.init().await.unwrap();
+            if let Some(event) = nvml.next_event(Duration::ZERO).await.unwrap() {
+                return event;
+            }
+        }
+    };
+    let kind = EventKind::Xid { xid: 79, gpu_instance_id: None, compute_instance_id: None };
+    assert_eq!(timeout(PATIENCE, kept).await.unwrap(), Event { uuid: uuid(0), kind });
     nvml.shutdown().await;
 }
 

@@ -16,11 +16,8 @@ use crate::support::standin::{Standin, uuid};
 async fn eight_gpus_are_found_in_their_places() {
     let standin = Standin::new(&Script::with_gpus(8));
     let nvml = Nvml::new(standin.options());
-    let system = System {
-        driver_version: Some("580.95.05".to_owned()),
-        cuda_driver_version: Some("13.0".to_owned()),
-        boot_id: Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned()),
-    };
+    let system = System { driver_version: Some("580.95.05".to_owned()), cuda_driver_version: Some("13.0".to_owned()) };
+    assert_eq!(nvml.boot_id(), Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned()));
     assert_eq!(nvml.init().await, Ok(system));
     assert_eq!(nvml.list().await, Ok((0..8).map(|at| found(at, at)).collect()));
     nvml.shutdown().await;

@@ -5,7 +5,7 @@ use device_api_core::resource::GpuTelemetry;
 use device_api_server::source::nvml::driver::{Driver, DriverError, RecoveryAction, Vitals};
 use nvml_standin::{Ecc, Remapped, Script};
 
-use crate::outcomes::{GPU_IS_LOST, UNKNOWN};
+use crate::outcomes::{GPU_IS_LOST, RESET_REQUIRED, UNKNOWN};
 use crate::support::standin::{Standin, uuid};
 
 #[tokio::test]
@@ -52,6 +52,8 @@ async fn vitals_that_a_gpu_does_not_have_are_absent_and_those_that_fail_are_an_e
     assert_eq!(nvml.vitals(&uuid(0)).await, Ok(Vitals::default()));
     standin.plays(&script.clone().with_fault("nvmlDeviceGetTemperature", GPU_IS_LOST));
     assert_eq!(nvml.vitals(&uuid(0)).await, Err(DriverError::GpuLost));
+    standin.plays(&script.clone().with_fault("nvmlDeviceGetTemperature", RESET_REQUIRED));
+    assert_eq!(nvml.vitals(&uuid(0)).await, Err(DriverError::ResetRequired));
     standin.plays(&script.with_fault("nvmlDeviceGetTotalEccErrors", UNKNOWN));
     assert!(matches!(nvml.vitals(&uuid(0)).await, Err(DriverError::Other { .. })));
     nvml.shutdown().await;

@@ -22,6 +22,7 @@ mod outcomes {
     pub(crate) const NO_PERMISSION: Outcome = Fails(4);
     pub(crate) const DRIVER_NOT_LOADED: Outcome = Fails(9);
     pub(crate) const GPU_IS_LOST: Outcome = Fails(15);
+    pub(crate) const RESET_REQUIRED: Outcome = Fails(16);
     pub(crate) const VERSION_MISMATCH: Outcome = Fails(18);
     pub(crate) const UNKNOWN: Outcome = Fails(999);
 }

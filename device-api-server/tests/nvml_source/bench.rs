@@ -187,9 +187,14 @@ impl Bench {
 
     /// Waits until so many seconds after the start.
     pub(crate) async fn at(&self, seconds: u64) {
-        let then = self.began + Duration::from_secs(seconds);
+        let then = self.moment(seconds);
         assert!(then >= Instant::now(), "it is later than {seconds} s already: {:?}", self.now());
         sleep_until(then).await;
+    }
+
+    /// So many seconds after the start.
+    pub(crate) fn moment(&self, seconds: u64) -> Instant {
+        self.began + Duration::from_secs(seconds)
     }
 
     /// The time since the start.

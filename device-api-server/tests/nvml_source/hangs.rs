@@ -6,7 +6,7 @@ use std::time::Duration;
 use device_api_core::health::Verdict;
 use tokio::time::Instant;
 
-use crate::bench::{Bench, node, on, seconds, step, uuid, xids};
+use crate::bench::{Bench, name, node, on, seconds, step, uuid, xids};
 
 /// How soon after it was made a call that hangs is noticed.
 const NOTICED: Duration = Duration::from_secs(15);
@@ -107,14 +107,32 @@ async fn a_wait_for_events_that_hangs_after_many_that_failed_is_noticed_in_time_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_hangs_is_noticed_in_time() {
-    let bench = Bench::plays(&(node(2) + &step("60s", "hang", "call = \"list\", for = \"120s\""))).await;
-    bench.at(60).await;
-    let then = Instant::now();
+async fn a_list_that_hangs_at_the_start_is_noticed_in_time() {
+    let mut bench = Bench::plays(&node(2)).await;
+    bench.at(10).await;
+    bench.restart_with(&(node(2) + &step("0s", "hang", "call = \"list\", for = \"120s\""))).await;
     bench.until_on(0, "NVMLReady", "Unknown NVMLHung").await;
-    assert!(first_call(&bench, "list", "", then).elapsed() <= NOTICED, "{:?}", bench.now());
+    assert!(bench.now() < seconds(10) + NOTICED, "{:?}", bench.now());
     bench.until_on(0, "NVMLReady", "True Recovered").await;
     bench.until_on(1, "NVMLReady", "True Recovered").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_hangs_on_one_gpu_says_nothing_of_those_that_answer() {
+    let hang = step("60s", "hang", "call = \"list\", for = \"300s\"")
+        + &step("60s", "hang", "call = \"vitals\", gpu = 1, for = \"300s\"");
+    let bench = Bench::plays(&(node(3) + &hang + &step("200s", "xid", "gpu = 2, xid = 119"))).await;
+    bench.at(60).await;
+    let then = Instant::now();
+    bench.until_on(1, "NVMLReady", "Unknown NVMLHung").await;
+    assert!(first_call(&bench, "vitals", &uuid(1), then).elapsed() <= NOTICED, "{:?}", bench.now());
+    bench.at(199).await;
+    assert_eq!(bench.verdicts(0..3).await, [Verdict::Healthy, Verdict::Unknown, Verdict::Healthy]);
+    bench.until_on(2, "XidHealthy", "False Xid119").await;
+    assert!(bench.now() < seconds(201), "{:?}", bench.now());
+    bench.until_on(1, "NVMLReady", "True Recovered").await;
+    let of_the_first = bench.api.diary.since(&name(0), seconds(60));
+    assert!(of_the_first.is_empty(), "nothing happened to it: {of_the_first:#?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,6 +36,8 @@ pub(crate) struct Faults {
     pub(crate) waits_fail: Option<DriverError>,
     /// A description takes this long, and is of the time at which it was asked for.
     pub(crate) describe_takes: Duration,
+    /// A reading of the vitals takes this long, and is of the time at which it was asked for.
+    pub(crate) vitals_take: Duration,
     /// The place of the driver's list that does not say which GPU it is, and why.
     pub(crate) nameless: Option<(u32, DriverError)>,
 }
@@ -111,8 +113,10 @@ impl Driver for Probe {
     }
 
     async fn vitals(&self, uuid: &str) -> Result<Vitals, DriverError> {
-        self.note("vitals", uuid);
-        self.inner.vitals(uuid).await
+        let takes = self.note("vitals", uuid).vitals_take;
+        let vitals = self.inner.vitals(uuid).await;
+        sleep(takes).await;
+        vitals
     }
 
     async fn telemetry(&self, uuid: &str) -> Result<GpuTelemetry, DriverError> {

@@ -126,6 +126,24 @@ async fn the_action_of_another_provider_survives_whose_conditions_nobody_knows()
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_action_of_another_provider_survives_a_fault_that_recommends_the_same() {
+    let steps = step("60s", "lost", "gpu = 0") + &step("100s", "back", "gpu = 0");
+    let bench = Bench::plays(&(node(1) + &steps)).await;
+    bench.at(20).await;
+    let theirs = json!([{"type": "GpuThermalWatch", "status": "True", "reason": "Hot"}]);
+    let status = json!({"status": {"conditions": theirs, "recommendedAction": "RESTART_BM"}});
+    bench.api.patch_status(&name(0), status).await;
+    bench.until_on(0, "NVMLReady", "False GPULost").await;
+    bench.until_on(0, "NVMLReady", "True Recovered").await;
+    bench.at(300).await;
+    assert_eq!(action(&*bench.gpu(0).await), "RESTART_BM");
+    let over = json!({"status": {"conditions": [{"type": "GpuThermalWatch", "status": "False"}]}});
+    bench.api.patch_status(&name(0), over).await;
+    bench.at(400).await;
+    assert_eq!(action(&*bench.gpu(0).await), "-", "nothing is wrong any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn its_own_action_goes_with_its_fault_after_a_restart_too_whoever_else_says_something() {
     let kinds =
         [("example.com/FanTurns", false), ("example.com/FanTurns", true), ("Ready", false), ("GpuThermalWatch", true)];

@@ -3,6 +3,7 @@
 //! severities.
 
 use device_api_core::health::Verdict;
+use tokio::time::Instant;
 
 use crate::bench::{Bench, action, name, node, on, seconds, step, uuid, xids};
 
@@ -58,6 +59,18 @@ async fn what_a_gpu_says_again_makes_it_be_looked_at_often_again() {
     assert_eq!((on(&gpu, "NVMLReady"), xids(&gpu)), ("False XidError".into(), vec![(119, 2, true)]));
     bench.until_on(0, "NVMLReady", "True Recovered").await;
     assert!(bench.now() < seconds(500 + 12), "the driver wants nothing done: {:?}", bench.now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_began_before_an_xid_does_not_count_as_one_after_it() {
+    let bench = Bench::plays(&(node(1) + &step("62s", "xid", "gpu = 0, xid = 119"))).await;
+    bench.at(20).await;
+    bench.driver.change(|faults| faults.vitals_take = seconds(8));
+    let gpu = bench.until_on(0, "NVMLReady", "True Recovered").await;
+    assert_eq!(xids(&gpu), [(119, 1, false)]);
+    let after = bench.driver.times("vitals", &uuid(0)).into_iter().filter(|at| *at > bench.moment(62));
+    let before = after.filter(|at| *at + seconds(8) <= Instant::now()).count();
+    assert!(before >= 2, "two that began after it: {before}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //! Complaint 7: the object of a GPU that was replaced goes, and with it those of its MIG devices.
 
 use device_api_core::resource::Gpu;
+use serde_json::json;
 
 use crate::bench::{Bench, name, node, on, step, uuid};
 
@@ -62,11 +63,19 @@ async fn complaint_7_a_gpu_that_was_replaced_while_the_source_was_down_goes_too(
 async fn complaint_7_an_object_that_somebody_else_made_stays_when_its_gpu_was_replaced() {
     let bench = Bench::plays(&(node(2) + &step("60s", "replace", "gpu = 1"))).await;
     bench.at(20).await;
-    let theirs = serde_json::json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
+    let theirs = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
     bench.api.patch(&name(1), theirs).await;
+    let said = json!({"status": {"conditions": [{"type": "GpuThermalWatch", "status": "False"}]}});
+    bench.api.patch_status(&name(1), said).await;
     bench.api.until(&successor(1).to_ascii_lowercase(), |gpu| on(gpu, "NVMLReady") == "True Healthy").await;
     bench.at(200).await;
-    assert!(bench.api.names().await.contains(&name(1)));
+    let status = &bench.gpu(1).await.status;
+    let types: Vec<_> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(types, ["GpuThermalWatch"], "nobody says any more that a GPU is well which is not there");
+    assert_eq!((&status.device, &status.recommended_action), (&None, &None));
+    let seen = bench.api.diary.all().len();
+    bench.at(400).await;
+    assert_eq!(bench.api.diary.all().len(), seen, "and that is all");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //! Complaints 3 and 4: silence is not health, and missing data is no fault. Three values everywhere.
 
 use device_api_core::health::{Verdict, health};
+use device_api_server::source::nvml::driver::DriverError;
 
 use crate::bench::{Bench, action, name, node, on, step};
 
@@ -31,6 +32,21 @@ async fn complaint_3_no_gpu_is_healthy_while_no_wait_for_events_succeeds() {
     bench.until_on(0, "XidHealthy", "True NoXid").await;
     bench.until_on(1, "XidHealthy", "True NoXid").await;
     assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Healthy; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_3_no_gpu_is_healthy_for_a_moment_while_every_wait_for_events_says_that_one_is_lost() {
+    let bench = Bench::plays(&node(2)).await;
+    bench.at(20).await;
+    bench.driver.change(|faults| faults.waits_fail = Some(DriverError::GpuLost));
+    bench.until_on(0, "XidHealthy", "Unknown NotSubscribed").await;
+    let then = bench.api.diary.now();
+    bench.at(900).await;
+    let history = bench.api.diary.since(&name(0), then);
+    assert!(history.is_empty(), "it was initialised anew again and again, and no wait succeeded: {history:#?}");
+    assert!(bench.driver.times("init", "").len() > 5);
+    bench.driver.change(|faults| faults.waits_fail = None);
+    bench.until_on(0, "XidHealthy", "True NoXid").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,13 +8,14 @@ use crate::bench::{Bench, node, seconds, step};
 
 const CALLS: [&str; 7] = ["init", "list", "describe", "vitals", "telemetry", "subscribe", "event"];
 
-const ERRORS: [&str; 11] = [
+const ERRORS: [&str; 12] = [
     "library_not_found",
     "no_such_function",
     "driver_not_loaded",
     "version_mismatch",
     "uninitialized",
     "gpu_lost",
+    "reset_required",
     "not_found",
     "not_supported",
     "no_permission",
@@ -52,7 +53,8 @@ async fn calls_that_fail_for_ever_are_made_a_bounded_number_of_times() {
                 let failing = step(time, "fail", &format!("call = \"{call}\", error = \"{error}\""));
                 let bench = Bench::with(&(node(4) + &failing), |options| options.telemetry = Some(seconds(30))).await;
                 let calls = calls_in_a_minute(&bench).await;
-                assert!(calls[0] <= 110 && calls[1] <= 80, "{call} fails with {error}: {calls:?} calls a minute");
+                // In a minute of ten the driver is initialised anew once, and with a short pause twice.
+                assert!(calls[0] <= 110 && calls[1] <= 100, "{call} fails with {error}: {calls:?} calls a minute");
             }
         }
     }

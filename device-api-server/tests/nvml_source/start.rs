@@ -170,5 +170,10 @@ async fn an_acknowledgement_that_is_none_changes_nothing() {
     bench.until_on(0, "XidHealthy", "False Xid142").await;
     bench.api.patch(&name(0), json!({"metadata": {"annotations": {ACKNOWLEDGE_XIDS: "the red one"}}})).await;
     bench.at(120).await;
-    assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "False Xid142");
+    let gpu = bench.gpu(0).await;
+    assert_eq!(on(&gpu, "XidHealthy"), "False Xid142");
+    assert_eq!(
+        gpu.metadata.annotations[ACKNOWLEDGE_XIDS], "the red one",
+        "or its author would believe that it was heeded"
+    );
 }

@@ -2,7 +2,7 @@
 //! Calls to the driver. Each is a task with a time limit, and nobody waits for a single one: a GPU that hangs is
 //! told from the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub(super) struct Calls {
     driver: Arc<dyn Driver>,
     limit: Duration,
     running: JoinSet<Answer>,
-    /// The GPUs that are being asked.
-    busy: BTreeSet<String>,
+    /// The GPUs that are being asked, and whether one of them reported something meanwhile.
+    busy: BTreeMap<String, bool>,
     /// The GPUs that are to be described when they are asked next, since they were not when they should have been.
     undescribed: BTreeSet<String>,
 }
@@ -48,11 +48,13 @@ pub(super) struct Inspection {
     pub(super) vitals: Option<Result<Vitals, DriverError>>,
     /// Whether it was to be described anew while it was being asked: this may be of before.
     pub(super) is_outdated: bool,
+    /// Whether it reported something while it was being asked: this may be of before.
+    pub(super) is_early: bool,
 }
 
 impl Calls {
     pub(super) fn new(driver: Arc<dyn Driver>, limit: Duration) -> Self {
-        let (running, busy, undescribed) = (JoinSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (running, busy, undescribed) = (JoinSet::new(), BTreeMap::new(), BTreeSet::new());
         Self { driver, limit, running, busy, undescribed }
     }
 
@@ -63,7 +65,7 @@ impl Calls {
             Err(panic) => Answer::Panicked(DriverError::Other { call: "a call", why: panic.to_string() }),
         };
         if let Answer::Inspected { uuid, inspection } = &mut answer {
-            self.busy.remove(uuid);
+            inspection.is_early = self.busy.remove(uuid).unwrap_or(false);
             inspection.is_outdated = self.undescribed.contains(uuid);
             if let Some(Err(_)) = inspection.description {
                 self.undescribed.insert(uuid.clone());
@@ -81,9 +83,17 @@ impl Calls {
         });
     }
 
+    /// Something happened to a GPU: what it is being asked was of before.
+    pub(super) fn overtake(&mut self, uuid: &str) {
+        if let Some(is_early) = self.busy.get_mut(uuid) {
+            *is_early = true;
+        }
+    }
+
     /// Asks a GPU, unless it is being asked.
     pub(super) fn inspect(&mut self, uuid: &str, Questions { describe, subscribe }: Questions) {
-        if self.busy.insert(uuid.to_owned()) {
+        if !self.busy.contains_key(uuid) {
+            self.busy.insert(uuid.to_owned(), false);
             let describe = self.undescribed.remove(uuid) || describe;
             let questions = Questions { describe, subscribe };
             self.running.spawn(inspect(Arc::clone(&self.driver), uuid.to_owned(), questions, self.limit));

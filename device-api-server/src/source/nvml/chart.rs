@@ -57,7 +57,7 @@ const CONFIRMED: u8 = 2;
 /// assert_eq!(xid_healthy(&chart), ConditionStatus::Unknown);
 ///
 /// chart.subscribed(Ok(()));
-/// chart.vitals(Ok(&Vitals::default()), now);
+/// chart.vitals(Ok(&Vitals::default()));
 /// assert_eq!(xid_healthy(&chart), ConditionStatus::True);
 ///
 /// chart.event(&EventKind::Xid { xid: 79, gpu_instance_id: None, compute_instance_id: None }, now);
@@ -159,21 +159,17 @@ impl Chart {
     }
 
     /// Takes a reading of the vitals, or why there is none.
-    pub fn vitals(&mut self, vitals: Result<&Vitals, &DriverError>, now: Timestamp) {
+    pub fn vitals(&mut self, vitals: Result<&Vitals, &DriverError>) {
         let vitals = match vitals {
             Ok(vitals) => vitals,
-            Err(why) => return self.unreachable(why, now),
+            Err(why) => return self.unreachable(why),
         };
         // Only a reset uses the row that stands by (NVIDIA's "GPU Memory Error Management").
         if self.remapping_pending.told() == Some(true) && vitals.remapping_pending == Some(false) {
             self.cure(Cure::Reset);
         }
-        self.link = Link::Answers;
+        self.early_vitals(vitals);
         self.alert = false;
-        self.recovery.read(vitals.recovery_action);
-        self.ecc_uncorrected.read(vitals.ecc_uncorrected_volatile);
-        self.remapping_pending.read(vitals.remapping_pending);
-        self.remapping_failed.read(vitals.remapping_failed);
 
         let nothing_to_do = vitals.recovery_action == Some(RecoveryAction::None);
         let faulty = [vitals.remapping_pending, vitals.remapping_failed].contains(&Some(true))
@@ -192,13 +188,23 @@ impl Chart {
         }
     }
 
+    /// Takes a reading that began before the latest event: the newest facts that there are, and yet they say nothing of
+    /// what happened since.
+    pub fn early_vitals(&mut self, vitals: &Vitals) {
+        self.link = Link::Answers;
+        self.recovery.read(vitals.recovery_action);
+        self.ecc_uncorrected.read(vitals.ecc_uncorrected_volatile);
+        self.remapping_pending.read(vitals.remapping_pending);
+        self.remapping_failed.read(vitals.remapping_failed);
+    }
+
     /// Takes whether the driver delivers this GPU's events. Where it does not, nobody can say that no XID stands.
     pub fn subscribed(&mut self, outcome: Result<(), &DriverError>) {
         self.subscription = Some(outcome.map_err(Clone::clone));
     }
 
     /// Takes that the driver was loaded again: that resets the GPU, and ends all subscriptions.
-    pub fn driver_reloaded(&mut self, _now: Timestamp) {
+    pub fn driver_reloaded(&mut self) {
         self.cure(Cure::Reset);
         self.link = Link::Unread;
         self.subscription = None;
@@ -210,14 +216,14 @@ impl Chart {
     }
 
     /// Takes that the GPU, or the driver, does not answer. XIDs that stand go on standing, whether or not it comes back.
-    pub fn unreachable(&mut self, why: &DriverError, _now: Timestamp) {
+    pub fn unreachable(&mut self, why: &DriverError) {
         self.link = Link::Broken(why.clone());
         self.troubled = true;
         (self.verdicts, self.clean) = (0, 0);
     }
 
     /// Takes a person's word that XIDs are dealt with.
-    pub fn acknowledge(&mut self, xids: &Acknowledgement, _now: Timestamp) {
+    pub fn acknowledge(&mut self, xids: &Acknowledgement) {
         self.history.settle(|entry| xids.covers(entry.record.xid));
     }
 

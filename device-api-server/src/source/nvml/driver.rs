@@ -60,8 +60,6 @@ pub struct System {
     pub driver_version: Option<String>,
     /// The newest CUDA that it supports, such as `13.0`.
     pub cuda_driver_version: Option<String>,
-    /// This boot of the node, as in `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: Option<String>,
 }
 
 /// A place in the driver's list of GPUs.
@@ -182,6 +180,9 @@ pub enum DriverError {
     /// The GPU fell off the bus or is otherwise out of reach.
     #[error("the GPU is lost")]
     GpuLost,
+    /// The GPU answers nothing before it was reset.
+    #[error("the GPU has to be reset before it can be used")]
+    ResetRequired,
     /// There is no such GPU, any more.
     #[error("there is no such GPU")]
     NotFound,
@@ -208,9 +209,9 @@ pub enum DriverError {
 }
 
 impl DriverError {
-    /// Whether it is about one GPU that is gone.
+    /// Whether it is about one GPU, which takes part in nothing any more.
     pub(super) fn is_of_one_gpu(&self) -> bool {
-        matches!(self, Self::GpuLost | Self::NotFound)
+        matches!(self, Self::GpuLost | Self::NotFound | Self::ResetRequired)
     }
 
     /// Whether it is about the driver, not about one GPU.

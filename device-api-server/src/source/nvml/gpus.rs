@@ -3,13 +3,14 @@
 //! no registry, no clock.
 
 mod adoption;
+mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::discriminant;
 use std::sync::Arc;
 
 use device_api_core::resource::{GpuTelemetry, Timestamp};
 
+use self::said::{SILENT, UNHEARD, say};
 use super::chart::Chart;
 use super::driver::{Description, DriverError, Event, Found, Identity, Vitals};
 use super::labels::labels;
@@ -24,7 +25,11 @@ pub(super) struct Gpus {
     is_simulated: bool,
     known: BTreeMap<String, Known>,
     /// The acknowledgements that were there at the last look, by the name of the object.
-    heeded: BTreeMap<String, String>,
+    acknowledgements: BTreeMap<String, String>,
+    /// The places of the driver's last list that did not say which GPU they have, and why.
+    nameless: Vec<(u32, DriverError)>,
+    /// The UUIDs of unknown GPUs that reported something since the last list.
+    strangers: BTreeSet<String>,
     observation: Observation,
 }
 
@@ -48,8 +53,16 @@ struct Known {
 
 impl Gpus {
     pub(super) fn new(policy: Arc<Policy>, boot_id: Option<String>, is_simulated: bool) -> Self {
-        let (known, heeded, observation) = (BTreeMap::new(), BTreeMap::new(), Observation::default());
-        Self { policy, boot_id, is_simulated, known, heeded, observation }
+        Self {
+            policy,
+            boot_id,
+            is_simulated,
+            known: BTreeMap::new(),
+            acknowledgements: BTreeMap::new(),
+            nameless: Vec::new(),
+            strangers: BTreeSet::new(),
+            observation: Observation::default(),
+        }
     }
 
     /// The full state.
@@ -62,13 +75,18 @@ impl Gpus {
         self.known.iter().filter(|(_, known)| known.is_listed).map(|(uuid, _)| uuid.clone()).collect()
     }
 
+    /// Whether the driver listed any GPU last time.
+    pub(super) fn has_listed(&self) -> bool {
+        self.known.values().any(|known| known.is_listed)
+    }
+
     /// Whether a fault stands on it, so that it is looked at more often.
     pub(super) fn needs_attention(&self, uuid: &str) -> bool {
         self.known.get(uuid).is_some_and(|known| known.is_listed && known.chart.needs_attention())
     }
 
     /// Takes over the driver's list. Says which GPUs to look at.
-    pub(super) fn listed(&mut self, found: &[Found], now: Timestamp) -> Vec<String> {
+    pub(super) fn listed(&mut self, found: &[Found]) -> Vec<String> {
         let identities: Vec<_> = found.iter().filter_map(|found| found.identity.as_ref().ok()).collect();
         for identity in &identities {
             let known = self.know((*identity).clone());
@@ -80,9 +98,17 @@ impl Gpus {
             let slot = &known.identity.pci_bus_id;
             slot.is_some() && identities.iter().any(|identity| identity.pci_bus_id == *slot)
         };
+        let nameless = found.iter().filter_map(|found| Some((found.index, found.identity.as_ref().err()?.clone())));
+        let nameless: Vec<_> = nameless.collect();
+        for (index, error) in nameless.iter().filter(|place| !self.nameless.contains(place)) {
+            tracing::warn!(index, %error, "a GPU does not say which one it is");
+        }
         // Who does not say who it is may be any that is missing.
-        let mut nameless = found.iter().filter_map(|found| found.identity.as_ref().err());
-        let why = nameless.find(|why| !why.is_of_one_gpu()).cloned().unwrap_or(DriverError::GpuLost);
+        let is_loss = |why: &DriverError| matches!(why, DriverError::GpuLost | DriverError::NotFound);
+        let why = nameless.iter().map(|(_, why)| why).find(|why| !is_loss(why)).cloned();
+        let why = why.unwrap_or(DriverError::GpuLost);
+        self.nameless = nameless;
+        self.strangers.clear();
         let missing: Vec<_> = self
             .known
             .iter()
@@ -97,7 +123,7 @@ impl Gpus {
                 known.is_listed = false;
                 known.was_examined = true;
                 say(&mut known.said[0], Some(&why), &uuid, SILENT);
-                known.chart.unreachable(&why, now);
+                known.chart.unreachable(&why);
                 self.refresh(&uuid);
             }
         }
@@ -112,22 +138,25 @@ impl Gpus {
     }
 
     /// No events of a GPU are delivered, for a while. A wait that hangs says that the driver does.
-    pub(super) fn deafened(&mut self, uuid: &str, why: &DriverError, now: Timestamp) {
+    pub(super) fn deafened(&mut self, uuid: &str, why: &DriverError) {
         let Some(known) = self.known.get_mut(uuid) else { return };
         known.chart.subscribed(Err(why));
         if matches!(why, DriverError::Hung { .. }) {
             known.was_examined = true;
-            known.chart.unreachable(why, now);
+            known.chart.unreachable(why);
         }
         self.refresh(uuid);
     }
 
-    /// Takes over what a GPU says of its health.
-    pub(super) fn examined(&mut self, uuid: &str, outcome: &Result<Vitals, DriverError>, now: Timestamp) {
+    /// Takes over what a GPU says of its health. `is_early`: it was asked before the latest event.
+    pub(super) fn examined(&mut self, uuid: &str, outcome: &Result<Vitals, DriverError>, is_early: bool) {
         let Some(known) = self.known.get_mut(uuid) else { return };
         known.was_examined = true;
         say(&mut known.said[0], outcome.as_ref().err(), uuid, SILENT);
-        known.chart.vitals(outcome.as_ref(), now);
+        match outcome {
+            Ok(vitals) if is_early => known.chart.early_vitals(vitals),
+            _ => known.chart.vitals(outcome.as_ref()),
+        }
         self.refresh(uuid);
     }
 
@@ -151,23 +180,26 @@ impl Gpus {
     pub(super) fn reported(&mut self, event: &Event, now: Timestamp) {
         match self.known.get_mut(&event.uuid) {
             Some(known) => known.chart.event(&event.kind, now),
-            None => tracing::warn!(?event, "an event of a GPU that is not known"),
+            None if self.strangers.insert(event.uuid.clone()) => {
+                tracing::warn!(gpu = event.uuid, kind = ?event.kind, "an event of a GPU that is not known");
+            }
+            None => {}
         }
     }
 
     /// No GPU answers.
-    pub(super) fn unreachable(&mut self, why: &DriverError, now: Timestamp) {
+    pub(super) fn unreachable(&mut self, why: &DriverError) {
         for known in self.known.values_mut() {
             known.was_examined = true;
-            known.chart.unreachable(why, now);
+            known.chart.unreachable(why);
         }
         self.refresh_all();
     }
 
     /// The driver was unloaded and is back. What is declared stays until each GPU was looked at.
-    pub(super) fn driver_reloaded(&mut self, now: Timestamp) {
+    pub(super) fn driver_reloaded(&mut self) {
         for known in self.known.values_mut() {
-            known.chart.driver_reloaded(now);
+            known.chart.driver_reloaded();
             known.was_examined = false;
         }
     }
@@ -251,20 +283,4 @@ impl Gpus {
             gone.insert(name);
         }
     }
-}
-
-const SILENT: &str = "a GPU does not answer";
-const UNHEARD: &str = "no events of a GPU are delivered";
-
-/// Logs what is wrong with a GPU once, and that it is over.
-fn say(said: &mut Option<DriverError>, why: Option<&DriverError>, uuid: &str, what: &str) {
-    // Which call hangs, and the number of an error, are no news.
-    if said.as_ref().map(discriminant) == why.map(discriminant) {
-        return;
-    }
-    match why {
-        Some(error) => tracing::warn!(gpu = uuid, %error, "{what}"),
-        None => tracing::info!(gpu = uuid, "it is over that {what}"),
-    }
-    *said = why.cloned();
 }

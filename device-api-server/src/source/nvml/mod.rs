@@ -14,6 +14,7 @@ pub mod real;
 pub mod xid;
 
 mod calls;
+mod end;
 mod gpus;
 mod labels;
 mod looks;

@@ -12,6 +12,8 @@ use crate::source::pause::Backoff;
 
 /// The pause after a wait that failed, at first and at most: a lost GPU can make every wait fail at once.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a wait lasts at most after one that failed: until one succeeds nobody believes that there was no event.
+const TRIAL: Duration = Duration::from_millis(500);
 /// How many events wait to be taken; then the pump waits.
 pub(super) const QUEUE: usize = 1024;
 
@@ -25,13 +27,27 @@ pub(super) enum Pumped {
     Mended,
 }
 
-/// Waits and sends until nobody takes it. A wait that takes `wait` and `patience` hangs.
-pub(super) async fn pump(driver: Arc<dyn Driver>, wait: Duration, patience: Duration, out: mpsc::Sender<Pumped>) {
+/// How it is waited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// How long each wait lasts.
+    pub(super) each: Duration,
+    /// How much longer it may last before it hangs.
+    pub(super) patience: Duration,
+    /// Whether waits failed before these.
+    pub(super) failed_before: bool,
+}
+
+/// Waits and sends until nobody takes it.
+pub(super) async fn pump(driver: Arc<dyn Driver>, waits: Waits, out: mpsc::Sender<Pumped>) {
     let mut backoff = Backoff::new(PAUSE);
+    let mut failed_before = waits.failed_before;
     let mut broken: Option<DriverError> = None;
     loop {
         let began = Instant::now();
-        let outcome = timeout(wait + patience, driver.next_event(wait)).await;
+        let is_trial = failed_before || broken.is_some();
+        let wait = if is_trial { waits.each.min(TRIAL) } else { waits.each };
+        let outcome = timeout(wait + waits.patience, driver.next_event(wait)).await;
         let outcome = outcome.unwrap_or(Err(DriverError::Hung { call: "event wait" }));
         // Whatever a driver does, it is asked at a bounded rate, save for as many events as there are.
         let is_in_vain = match &outcome {
@@ -40,7 +56,10 @@ pub(super) async fn pump(driver: Arc<dyn Driver>, wait: Duration, patience: Dura
             Err(_) => true,
         };
         let news = match &outcome {
-            Ok(_) => broken.take().map(|_| Pumped::Mended),
+            Ok(_) => {
+                (broken, failed_before) = (None, false);
+                is_trial.then_some(Pumped::Mended)
+            }
             Err(error) if broken.as_ref() == Some(error) => None,
             Err(error) => {
                 broken = Some(error.clone());

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::{Driver, DriverError};
+use super::end::End;
 use super::gpus::Gpus;
 use super::options::SourceOptions;
-use super::session::{End, Session};
+use super::session::Session;
 use crate::source::observation::{Observation, Stored};
 use crate::source::pause::Backoff;
 
@@ -27,24 +28,23 @@ pub(super) async fn follow(
     if stored.wait_for(|stored| stored.number > 0).await.is_err() {
         return;
     }
-    let now = || options.clock.now();
     let mut gpus = Gpus::new(Arc::clone(&options.policy), driver.boot_id(), driver.is_simulated());
-    gpus.adopt(&stored.borrow_and_update().clone(), now());
+    gpus.adopt(&stored.borrow_and_update().clone());
     let (mut backoff, mut mending) = (Backoff::new(options.retry), Backoff::new(options.retry));
     let (mut was_attached, mut was_unloaded) = (false, false);
-    let mut said: Option<DriverError> = None;
+    let (mut said, mut spoilt): (Option<DriverError>, Option<DriverError>) = (None, None);
     loop {
         let attaching = timeout(options.call_timeout, driver.init());
-        let Some(attached) = meanwhile(attaching, &mut gpus, options, &mut stored, &out).await else { return };
+        let Some(attached) = meanwhile(attaching, &mut gpus, &mut stored, &out).await else { return };
         let why = match attached.unwrap_or(Err(DriverError::Hung { call: "init" })) {
             Ok(system) => {
                 tracing::info!(driver = system.driver_version.as_deref().unwrap_or("unknown"), "NVML is ready");
                 (said, was_attached) = (None, true);
                 if std::mem::take(&mut was_unloaded) {
-                    gpus.driver_reloaded(now());
+                    gpus.driver_reloaded();
                 }
                 let since = Instant::now();
-                let session = Session::new(Arc::clone(driver), options, &mut gpus, &out, mending.next());
+                let session = Session::new(Arc::clone(driver), options, &mut gpus, &out, mending.next(), spoilt.take());
                 let end = session.follow(&mut stored).await;
                 if since.elapsed() > options.retry.1 {
                     backoff.reset();
@@ -52,8 +52,9 @@ pub(super) async fn follow(
                 }
                 match end {
                     End::Unwatched => return,
-                    End::Spoilt => {
+                    End::Spoilt(why) => {
                         tracing::warn!("a lost GPU spoils the wait for events: initialising NVML anew");
+                        spoilt = Some(why);
                         continue;
                     }
                     End::Failed(why) => why,
@@ -63,7 +64,7 @@ pub(super) async fn follow(
         };
         // One that is late at our start may have been loaded all the time.
         was_unloaded |= was_attached && why == DriverError::DriverNotLoaded;
-        gpus.unreachable(&why, now());
+        gpus.unreachable(&why);
         out.send_replace(gpus.observation());
         let pause = backoff.next();
         if said.as_ref() == Some(&why) {
@@ -74,7 +75,7 @@ pub(super) async fn follow(
             tracing::warn!(error = %why, ?pause, "NVML is not ready: trying again");
         }
         said = Some(why);
-        if meanwhile(sleep(pause), &mut gpus, options, &mut stored, &out).await.is_none() {
+        if meanwhile(sleep(pause), &mut gpus, &mut stored, &out).await.is_none() {
             return;
         }
     }
@@ -85,7 +86,6 @@ pub(super) async fn follow(
 async fn meanwhile<T>(
     work: impl Future<Output = T>,
     gpus: &mut Gpus,
-    options: &SourceOptions,
     stored: &mut watch::Receiver<Stored>,
     out: &watch::Sender<Observation>,
 ) -> Option<T> {
@@ -95,7 +95,7 @@ async fn meanwhile<T>(
             done = &mut work => return Some(done),
             changed = stored.changed() => changed.ok()?,
         }
-        gpus.adopt(&stored.borrow_and_update().clone(), options.clock.now());
+        gpus.adopt(&stored.borrow_and_update().clone());
         out.send_replace(gpus.observation());
     }
 }

@@ -14,10 +14,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::calls::{Answer, Calls, Inspection, Questions};
 use super::driver::{Driver, DriverError, EventKind, Found};
+use super::end::End;
 use super::gpus::Gpus;
 use super::looks::Looks;
 use super::options::SourceOptions;
-use super::pump::{Pumped, QUEUE, pump};
+use super::pump::{Pumped, QUEUE, Waits, pump};
 use crate::source::observation::{Observation, Stored};
 use crate::source::pause::jittered;
 
@@ -40,35 +41,24 @@ pub(super) struct Session<'a> {
     /// The GPUs whose events are delivered.
     subscribed: BTreeSet<String>,
     looks: Looks,
-    /// Why waits for events fail, while they do.
+    /// Why waits for events fail, while they do, or did in the last session: until one succeeds nobody knows better.
     broken: Option<DriverError>,
-}
-
-/// Why a session ended.
-#[derive(Debug)]
-pub(super) enum End {
-    /// Nobody shows any more what is stored.
-    Unwatched,
-    /// A lost GPU spoils the wait for the events of all.
-    Spoilt,
-    /// The driver failed.
-    Failed(DriverError),
-}
-
-impl From<DriverError> for End {
-    fn from(why: DriverError) -> Self {
-        Self::Failed(why)
-    }
+    /// Whether the driver does not answer any more which GPUs there are.
+    is_list_hung: bool,
+    /// Whether a lost GPU spoils the waits since this session began.
+    is_spoilt: bool,
 }
 
 impl<'a> Session<'a> {
-    /// A session on a driver that was just initialised. Because of a lost GPU it ends no sooner than after `mend_after`.
+    /// A session on a driver that was just initialised. Because of a lost GPU it ends no sooner than after `mend_after`;
+    /// `broken` is why the session before it ended, where that was the reason.
     pub(super) fn new(
         driver: Arc<dyn Driver>,
         options: &'a SourceOptions,
         gpus: &'a mut Gpus,
         out: &'a watch::Sender<Observation>,
         mend_after: Duration,
+        broken: Option<DriverError>,
     ) -> Self {
         let calls = Calls::new(Arc::clone(&driver), options.call_timeout);
         Self {
@@ -80,7 +70,9 @@ impl<'a> Session<'a> {
             calls,
             subscribed: BTreeSet::new(),
             looks: Looks::new(options.fault_poll),
-            broken: None,
+            broken,
+            is_list_hung: false,
+            is_spoilt: false,
         }
     }
 
@@ -88,13 +80,15 @@ impl<'a> Session<'a> {
     pub(super) async fn follow(mut self, stored: &mut watch::Receiver<Stored>) -> End {
         let (sender, mut events) = mpsc::channel(QUEUE);
         let mut pumps = JoinSet::new();
-        pumps.spawn(pump(Arc::clone(&self.driver), self.options.event_wait, WAIT_PATIENCE, sender));
+        let waits =
+            Waits { each: self.options.event_wait, patience: WAIT_PATIENCE, failed_before: self.broken.is_some() };
+        pumps.spawn(pump(Arc::clone(&self.driver), waits, sender));
         let mut batch = Vec::with_capacity(QUEUE);
         let mut listens = Instant::now();
         let mut resync = Instant::now();
         let mut sample = self.options.telemetry.map(|_| Instant::now() + FIRST_SAMPLE);
         loop {
-            let mend = self.is_spoilt().then_some(self.may_mend);
+            let mend = self.is_spoilt.then_some(self.may_mend);
             let wake = [sample, self.looks.next(), mend].into_iter().flatten().fold(resync, Instant::min);
             let taking = async {
                 sleep_until(listens).await;
@@ -110,7 +104,7 @@ impl<'a> Session<'a> {
                     if changed.is_err() {
                         return End::Unwatched;
                     }
-                    self.gpus.adopt(&stored.borrow_and_update().clone(), self.options.clock.now());
+                    self.gpus.adopt(&stored.borrow_and_update().clone());
                     Ok(())
                 }
                 () = sleep_until(wake) => {
@@ -173,12 +167,25 @@ impl<'a> Session<'a> {
     }
 
     fn take_list(&mut self, listed: Result<Vec<Found>, DriverError>) -> Result<(), End> {
-        let found = listed.map_err(DriverError::of_all)?;
+        let found = match listed.map_err(DriverError::of_all) {
+            // It may hang on one GPU, which cannot be told from here. The others answer on their own.
+            Err(why @ DriverError::Hung { .. }) if self.gpus.has_listed() => {
+                if !std::mem::replace(&mut self.is_list_hung, true) {
+                    tracing::warn!(error = %why, "cannot list the GPUs: asking those that were there");
+                }
+                for uuid in self.gpus.listed_uuids() {
+                    self.ask(&uuid, false);
+                }
+                return Ok(());
+            }
+            listed => listed?,
+        };
+        self.is_list_hung = false;
         let mut errors = found.iter().filter_map(|found| found.identity.as_ref().err());
         if let Some(why) = errors.find(|why| why.is_of_the_driver()) {
             return Err(why.clone().into());
         }
-        for uuid in self.gpus.listed(&found, self.now()) {
+        for uuid in self.gpus.listed(&found) {
             self.ask(&uuid, true);
         }
         let listed: BTreeSet<_> = self.gpus.listed_uuids().into_iter().collect();
@@ -188,7 +195,6 @@ impl<'a> Session<'a> {
     }
 
     fn take_inspection(&mut self, uuid: &str, inspection: Inspection) -> Result<(), End> {
-        let now = self.now();
         let errors = [
             inspection.description.as_ref().and_then(|outcome| outcome.as_ref().err()),
             inspection.vitals.as_ref().and_then(|outcome| outcome.as_ref().err()),
@@ -213,10 +219,13 @@ impl<'a> Session<'a> {
                 // A GPU that comes back is subscribed to anew.
                 self.subscribed.remove(uuid);
             }
-            self.gpus.examined(uuid, &vitals, now);
+            self.gpus.examined(uuid, &vitals, inspection.is_early);
         }
         if let Some(broken) = &self.broken {
-            self.gpus.deafened(uuid, broken, now);
+            self.gpus.deafened(uuid, broken);
+        }
+        if inspection.is_early {
+            self.looks.soon(uuid, Instant::now());
         }
         if self.gpus.needs_attention(uuid) {
             self.looks.go_on(uuid, Instant::now());
@@ -241,13 +250,16 @@ impl<'a> Session<'a> {
                         EventKind::MigConfigChanged => {
                             self.ask(&event.uuid, true);
                         }
-                        _ => self.looks.soon(&event.uuid, Instant::now()),
+                        _ => {
+                            self.calls.overtake(&event.uuid);
+                            self.looks.soon(&event.uuid, Instant::now());
+                        }
                     }
                     touched.insert(event.uuid);
                 }
                 Pumped::Broken(error) => outcome = outcome.and(self.deafen(error)),
                 Pumped::Mended => {
-                    self.broken = None;
+                    (self.broken, self.is_spoilt) = (None, false);
                     for uuid in &self.subscribed {
                         self.gpus.subscribed(uuid, Ok(()));
                     }
@@ -261,13 +273,10 @@ impl<'a> Session<'a> {
         outcome
     }
 
-    fn is_spoilt(&self) -> bool {
-        self.broken.as_ref().is_some_and(DriverError::is_of_one_gpu)
-    }
-
     /// A lost GPU can spoil the wait for the events of all. Subscribed to anew, the others are heard.
     fn mend(&self) -> Result<(), End> {
-        if self.is_spoilt() && Instant::now() >= self.may_mend { Err(End::Spoilt) } else { Ok(()) }
+        let may_mend = self.is_spoilt && Instant::now() >= self.may_mend;
+        self.broken.clone().filter(|_| may_mend).map_or(Ok(()), |why| Err(End::Spoilt(why)))
     }
 
     /// No event of any GPU is delivered any more: nobody may believe that there was none.
@@ -277,8 +286,9 @@ impl<'a> Session<'a> {
         }
         tracing::warn!(error = %why, "cannot wait for events: trying again");
         for uuid in self.gpus.listed_uuids() {
-            self.gpus.deafened(&uuid, &why, self.now());
+            self.gpus.deafened(&uuid, &why);
         }
+        self.is_spoilt = why.is_of_one_gpu();
         self.broken = Some(why);
         // If a GPU was lost, the list says which.
         self.calls.list();

@@ -109,7 +109,7 @@ async fn hang(until: Option<Instant>) {
 #[async_trait::async_trait]
 impl Driver for Simulated {
     fn boot_id(&self) -> Option<String> {
-        self.play.lock().unwrap_or_else(PoisonError::into_inner).node.system().boot_id.clone()
+        Some(self.play.lock().unwrap_or_else(PoisonError::into_inner).node.boot_id().to_owned())
     }
 
     async fn init(&self) -> Result<System, DriverError> {

@@ -88,8 +88,8 @@ fn read(text: &str) -> Result<Scenario, Fault> {
         system: System {
             driver_version: Some(node.driver_version.map_or_else(|| "580.95.05".into(), |text| text.0)),
             cuda_driver_version: Some(node.cuda_driver_version.map_or_else(|| "13.0".into(), |text| text.0)),
-            boot_id: Some(node.boot_id.map_or_else(|| "51500000-0000-4000-8000-000000000000".into(), |text| text.0)),
         },
+        boot_id: node.boot_id.map_or_else(|| "51500000-0000-4000-8000-000000000000".into(), |text| text.0),
         tells_recovery_action: node.recovery_action.unwrap_or(true),
         boards,
         repeat: repeat.map(|repeat| timeline::check_repeat(repeat, &steps)).transpose()?,

@@ -14,6 +14,7 @@ use super::words::{Profile, Uuid};
 #[derive(Debug)]
 pub(super) struct Node {
     system: System,
+    boot_id: String,
     tells_recovery_action: bool,
     /// By slot.
     cards: Vec<Card>,
@@ -132,6 +133,7 @@ impl Node {
     pub(super) fn new(scenario: &Scenario) -> Self {
         Self {
             system: scenario.system.clone(),
+            boot_id: scenario.boot_id.clone(),
             tells_recovery_action: scenario.tells_recovery_action,
             cards: scenario.boards.iter().map(|board| Card::new(board.clone(), 0)).collect(),
             order: (0..scenario.boards.len()).collect(),
@@ -141,6 +143,10 @@ impl Node {
 
     pub(super) fn system(&self) -> &System {
         &self.system
+    }
+
+    pub(super) fn boot_id(&self) -> &str {
+        &self.boot_id
     }
 
     /// The slots that the driver lists.

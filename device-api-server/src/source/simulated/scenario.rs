@@ -48,6 +48,8 @@ const READY_MADE: &[(&str, &str)] = ready_made![
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub(super) system: System,
+    /// The boot of the node that all of it happens in.
+    pub(super) boot_id: String,
     /// Whether the driver is one that has a recovery action.
     pub(super) tells_recovery_action: bool,
     /// The GPUs at the start, by slot.

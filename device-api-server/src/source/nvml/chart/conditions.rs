@@ -56,6 +56,7 @@ impl Chart {
             }
             // As the XID that the driver reports of it: 79.
             Link::Broken(DriverError::GpuLost | DriverError::NotFound) => actions.push(Action::RebootNode),
+            Link::Broken(DriverError::ResetRequired) => actions.push(Action::ResetGpu),
             Link::Broken(_) | Link::Unread => {}
         }
         for entry in self.standing(mig) {
@@ -155,6 +156,9 @@ impl Chart {
             let by: Vec<_> = standing.iter().filter(implies).copied().collect();
             if !by.is_empty() {
                 return Some(condition(type_, ConditionStatus::True, word, sentences(&by)));
+            }
+            if type_ == RESET_REQUIRED && self.link == Link::Broken(DriverError::ResetRequired) {
+                return Some(condition(type_, ConditionStatus::True, word, silence.clone()));
             }
             let unknown = || condition(type_, ConditionStatus::Unknown, reason, silence.clone());
             (!self.recovery.is_untold()).then(unknown)

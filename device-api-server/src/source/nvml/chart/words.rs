@@ -34,6 +34,7 @@ pub(super) fn broken(why: &DriverError) -> (ConditionStatus, &'static str) {
     use DriverError::*;
     match why {
         GpuLost | NotFound => (ConditionStatus::False, "GPULost"),
+        ResetRequired => (ConditionStatus::False, "GPUResetRequired"),
         Hung { .. } => (ConditionStatus::Unknown, "NVMLHung"),
         LibraryNotFound { .. } | NoSuchFunction { .. } | DriverNotLoaded | VersionMismatch | Uninitialized => {
             (ConditionStatus::Unknown, "DriverNotLoaded")

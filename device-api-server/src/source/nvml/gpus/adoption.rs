@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use device_api_core::resource::{Gpu, Timestamp, condition};
+use device_api_core::resource::{Gpu, condition};
 
 use super::super::OWNERSHIP;
 use super::super::chart::{Acknowledgement, NVML_READY};
@@ -15,7 +15,7 @@ use crate::source::observation::{Stored, object_name};
 
 impl Gpus {
     /// Takes over what the store holds: GPUs of an earlier run, and what people acknowledged.
-    pub(in super::super) fn adopt(&mut self, stored: &Stored, now: Timestamp) {
+    pub(in super::super) fn adopt(&mut self, stored: &Stored) {
         let ours: Vec<_> = stored.gpus.iter().filter(|gpu| OWNERSHIP.made(gpu) || is_joined(gpu)).collect();
         // What is to be deleted, and is gone, is done with.
         self.observation.gone.retain(|name| ours.iter().any(|gpu| gpu.metadata.name == *name));
@@ -31,7 +31,7 @@ impl Gpus {
             known.description.device = device;
             known.chart.adopt(&gpu.status);
         }
-        let has_list = self.known.values().any(|known| known.is_listed);
+        let has_list = self.has_listed();
         for gpu in parts {
             let Some(parent) = mig_parent(gpu) else { continue };
             let Some(known) = self.known.get_mut(parent) else {
@@ -52,27 +52,33 @@ impl Gpus {
                 known.description.mig_devices.push((gpu.spec.uuid.clone(), device));
             }
         }
-        self.acknowledge(&ours, now);
+        self.acknowledge(&ours);
         self.forget_deleted(&ours);
         self.observation.knows = stored.number;
         self.refresh_all();
     }
 
-    /// Heeds each acknowledgement once: what happens while it is still there was not meant by it.
-    fn acknowledge(&mut self, stored: &[&Arc<Gpu>], now: Timestamp) {
-        let before = std::mem::take(&mut self.heeded);
+    /// Heeds each acknowledgement once: what happens while it is still there was not meant by it. One that is not
+    /// understood stays where it is, for its author to see.
+    fn acknowledge(&mut self, stored: &[&Arc<Gpu>]) {
+        let before = std::mem::take(&mut self.acknowledgements);
+        self.observation.heeded.clear();
         for gpu in stored {
             let Some(text) = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS) else { continue };
             let name = &gpu.metadata.name;
-            self.heeded.insert(name.clone(), text.clone());
-            if before.get(name) == Some(text) {
-                continue;
-            }
+            let is_new = before.get(name) != Some(text);
+            self.acknowledgements.insert(name.clone(), text.clone());
             let uuid = mig_parent(gpu).unwrap_or(&gpu.spec.uuid);
             let Some(known) = self.known.get_mut(uuid) else { continue };
             match text.parse::<Acknowledgement>() {
-                Ok(acknowledged) => known.chart.acknowledge(&acknowledged, now),
-                Err(error) => tracing::warn!(gpu = gpu.metadata.name, %error, "an acknowledgement is not understood"),
+                Ok(acknowledged) => {
+                    if is_new {
+                        known.chart.acknowledge(&acknowledged);
+                    }
+                    self.observation.heeded.insert(name.clone(), text.clone());
+                }
+                Err(error) if is_new => tracing::warn!(gpu = name, %error, "an acknowledgement is not understood"),
+                Err(_) => {}
             }
         }
     }

@@ -27,7 +27,6 @@ pub(super) fn system(nvml: &Nvml) -> Result<System, DriverError> {
         driver_version: fact("nvmlSystemGetDriverVersion", nvml.sys_driver_version())?,
         cuda_driver_version: cuda
             .map(|version| format!("{}.{}", cuda_driver_version_major(version), cuda_driver_version_minor(version))),
-        boot_id: boot_id(),
     })
 }
 

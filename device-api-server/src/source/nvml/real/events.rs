@@ -75,10 +75,9 @@ impl Events {
         self.arrived().pop_front()
     }
 
-    /// Ends all subscriptions.
+    /// Ends all subscriptions. What has arrived before, and nobody has taken, happened all the same.
     pub(super) fn forget(&self) {
         *self.set() = None;
-        self.arrived().clear();
     }
 
     fn set(&self) -> MutexGuard<'_, Option<EventSet>> {

@@ -38,6 +38,7 @@ fn failure(call: &'static str, error: NvmlError) -> DriverError {
         NvmlError::DriverNotLoaded => DriverError::DriverNotLoaded,
         NvmlError::LibRmVersionMismatch => DriverError::VersionMismatch,
         NvmlError::GpuLost => DriverError::GpuLost,
+        NvmlError::ResetRequired => DriverError::ResetRequired,
         NvmlError::NotFound => DriverError::NotFound,
         NvmlError::NotSupported => DriverError::NotSupported,
         NvmlError::NoPermission => DriverError::NoPermission,

@@ -13,7 +13,7 @@ fn restarted(status: &GpuStatus, policy: Policy, boot_id: Option<&str>, reading:
     let mut chart = Chart::new(Arc::new(policy), boot_id.map(str::to_owned));
     chart.adopt(status);
     chart.subscribed(Ok(()));
-    chart.vitals(Ok(reading), at(1000));
+    chart.vitals(Ok(reading));
     chart
 }
 
@@ -46,8 +46,8 @@ fn a_restart_of_a_healthy_gpus_provider_changes_nothing() {
     for fault in [false, true] {
         let mut chart = healthy_on(Policy::default(), &full);
         if fault {
-            chart.unreachable(&DriverError::GpuLost, at(1));
-            chart.vitals(Ok(&full), at(2));
+            chart.unreachable(&DriverError::GpuLost);
+            chart.vitals(Ok(&full));
         }
         let before = stored(&chart);
         assert_eq!(stored(&restarted(&before, Policy::default(), Some(BOOT), &full)), before);
@@ -117,7 +117,7 @@ fn the_policy_of_today_judges_the_xids_of_yesterday() {
 fn what_was_over_does_not_stand_again() {
     let mut chart = healthy();
     chart.event(&xid(79), at(1));
-    chart.acknowledge(&Acknowledgement::All, at(2));
+    chart.acknowledge(&Acknowledgement::All);
     let after = restarted(&stored(&chart), Policy::default(), Some(BOOT), &Vitals::default());
     assert_eq!(of(&after, XID_HEALTHY), "True NoXid");
 }

@@ -62,7 +62,7 @@ fn the_gpu_lists_all_xids_and_an_instance_its_own_and_the_gpus() {
 #[test]
 fn what_the_gpu_does_not_answer_its_instances_do_not_either() {
     let mut chart = healthy();
-    chart.unreachable(&DriverError::GpuLost, at(1));
+    chart.unreachable(&DriverError::GpuLost);
     assert_eq!(on(&chart, NVML_READY, Some(&mig(1, 0))), "False GPULost");
 }
 
@@ -70,8 +70,8 @@ fn what_the_gpu_does_not_answer_its_instances_do_not_either() {
 fn only_the_instance_that_was_marked_says_that_it_recovered() {
     let mut chart = healthy_with_verdict();
     chart.event(&xid_on(48, 1, Some(0)), at(1));
-    for second in 2..4 {
-        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(second));
+    for _ in 2..4 {
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
     }
     assert_eq!(on(&chart, NVML_READY, Some(&mig(1, 0))), "True Recovered");
     assert_eq!(on(&chart, NVML_READY, Some(&mig(2, 0))), "True Healthy");

@@ -42,7 +42,7 @@ fn verdict(action: RecoveryAction) -> Vitals {
 fn healthy_on(policy: Policy, reading: &Vitals) -> Chart {
     let mut chart = Chart::new(Arc::new(policy), Some(BOOT.to_owned()));
     chart.subscribed(Ok(()));
-    chart.vitals(Ok(reading), at(0));
+    chart.vitals(Ok(reading));
     chart
 }
 
@@ -91,7 +91,7 @@ fn all_that_a_chart_says_is_valid_in_stable_order_and_short() {
     let long = DriverError::Other { call: "nvmlDeviceGetName", why: "é".repeat(5000) };
     for broken in [false, true] {
         if broken {
-            chart.unreachable(&long, at(400));
+            chart.unreachable(&long);
         }
         let conditions = chart.conditions(None);
         assert_eq!(condition::validate("status.conditions", &conditions), []);
@@ -129,10 +129,10 @@ fn whatever_happens_the_chart_is_valid_bounded_and_never_well_while_an_xid_stand
     for second in 0..5_000 {
         match random.u8(0..12) {
             0 => chart.subscribed(if random.bool() { Ok(()) } else { Err(&DriverError::NotSupported) }),
-            1 => chart.driver_reloaded(at(second)),
-            2 => chart.unreachable(&DriverError::GpuLost, at(second)),
-            3 => chart.vitals(Err(&DriverError::Hung { call: "vitals" }), at(second)),
-            4 => chart.acknowledge(&Acknowledgement::Xids([random.u32(0..200)].into()), at(second)),
+            1 => chart.driver_reloaded(),
+            2 => chart.unreachable(&DriverError::GpuLost),
+            3 => chart.vitals(Err(&DriverError::Hung { call: "vitals" })),
+            4 => chart.acknowledge(&Acknowledgement::Xids([random.u32(0..200)].into())),
             5 => chart.adopt(&GpuStatus {
                 conditions: chart.conditions(None),
                 xids: chart.xids(None),
@@ -146,7 +146,7 @@ fn whatever_happens_the_chart_is_valid_bounded_and_never_well_while_an_xid_stand
                     remapping_pending: random.choice([None, Some(false), Some(true)]).flatten(),
                     remapping_failed: random.choice([None, Some(false), Some(true)]).flatten(),
                 };
-                chart.vitals(Ok(&reading), at(second));
+                chart.vitals(Ok(&reading));
             }
             _ => {
                 let instance = random.choice([None, Some(0), Some(1)]).flatten();

@@ -13,10 +13,10 @@ fn a_fault_is_over_when_the_driver_says_twice_that_nothing_is_to_be_done() {
     for number in [48, 79, 119] {
         let mut chart = healthy_with_verdict();
         chart.event(&xid(number), at(1));
-        chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)), at(10));
-        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(20));
+        chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)));
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
         assert!(stands(&chart) && chart.needs_attention(), "once is not enough");
-        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(30));
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
         assert_eq!(of(&chart, NVML_READY), "True Recovered");
         assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
         assert_eq!(of(&chart, RESET_REQUIRED), "False RecoveryActionNone");
@@ -33,21 +33,43 @@ fn the_two_readings_come_after_the_last_xid_and_in_a_row() {
     let failed = DriverError::Other { call: "vitals", why: "busy".to_owned() };
     let interruptions: [fn(&mut Chart, &DriverError); 5] = [
         |chart, _| chart.event(&xid(48), at(3)),
-        |chart, _| chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)), at(3)),
-        |chart, _| chart.vitals(Ok(&Vitals::default()), at(3)),
-        |chart, failed| chart.vitals(Err(failed), at(3)),
-        |chart, _| chart.unreachable(&DriverError::GpuLost, at(3)),
+        |chart, _| chart.vitals(Ok(&verdict(RecoveryAction::GpuReset))),
+        |chart, _| chart.vitals(Ok(&Vitals::default())),
+        |chart, failed| chart.vitals(Err(failed)),
+        |chart, _| chart.unreachable(&DriverError::GpuLost),
     ];
     for interrupt in interruptions {
         let mut chart = healthy_with_verdict();
         chart.event(&xid(48), at(1));
-        chart.vitals(Ok(&nothing), at(2));
+        chart.vitals(Ok(&nothing));
         interrupt(&mut chart, &failed);
-        chart.vitals(Ok(&nothing), at(4));
+        chart.vitals(Ok(&nothing));
         assert!(stands(&chart));
-        chart.vitals(Ok(&nothing), at(5));
+        chart.vitals(Ok(&nothing));
         assert!(!stands(&chart));
     }
+}
+
+#[test]
+fn a_reading_that_began_before_an_event_brings_facts_and_confirms_nothing() {
+    let nothing = verdict(RecoveryAction::None);
+    for number in [48, 154, 168] {
+        let mut chart = healthy_with_verdict();
+        chart.event(&xid(number), at(1));
+        let before = of(&chart, XID_HEALTHY);
+        chart.early_vitals(&nothing);
+        chart.early_vitals(&nothing);
+        assert_eq!(of(&chart, XID_HEALTHY), before);
+        assert!(chart.xids(None)[0].standing, "{number}");
+        chart.early_vitals(&verdict(RecoveryAction::GpuReset));
+        assert_eq!(of(&chart, RESET_REQUIRED), "True GpuReset");
+    }
+    let mut chart = healthy_with_verdict();
+    chart.event(&EventKind::DoubleBitEcc, at(1));
+    chart.early_vitals(&nothing);
+    assert!(chart.needs_attention());
+    chart.vitals(Ok(&nothing));
+    assert!(!chart.needs_attention());
 }
 
 #[test]
@@ -56,7 +78,7 @@ fn an_application_that_keeps_failing_delays_no_recovery() {
     chart.event(&xid(48), at(1));
     for second in 2..4 {
         chart.event(&xid(31), at(second));
-        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(second));
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
     }
     assert!(!stands(&chart));
 }
@@ -66,8 +88,8 @@ fn a_driver_that_tells_no_verdict_makes_nothing_well_by_answering() {
     for number in [48, 79] {
         let mut chart = healthy();
         chart.event(&xid(number), at(1));
-        for second in 2..50 {
-            chart.vitals(Ok(&Vitals::default()), at(second));
+        for _ in 2..50 {
+            chart.vitals(Ok(&Vitals::default()));
         }
         assert!(stands(&chart), "XID {number}");
     }
@@ -80,10 +102,10 @@ fn a_reload_of_the_driver_cures_what_a_reset_cures() {
     {
         let mut chart = healthy();
         chart.event(&xid(number), at(1));
-        chart.driver_reloaded(at(2));
+        chart.driver_reloaded();
         assert!(of(&chart, NVML_READY).starts_with("Unknown"), "nobody asked the GPU since");
         chart.subscribed(Ok(()));
-        chart.vitals(Ok(&Vitals::default()), at(3));
+        chart.vitals(Ok(&Vitals::default()));
         let expected = if cured { "True NoXid".to_owned() } else { format!("False Xid{number}") };
         assert_eq!(of(&chart, XID_HEALTHY), expected);
     }
@@ -94,8 +116,8 @@ fn the_drivers_verdict_is_not_about_cables_software_or_support() {
     for (number, cured) in [(48, true), (79, true), (54, false), (78, false), (142, false), (151, false)] {
         let mut chart = healthy_with_verdict();
         chart.event(&xid(number), at(1));
-        for second in 2..10 {
-            chart.vitals(Ok(&verdict(RecoveryAction::None)), at(second));
+        for _ in 2..10 {
+            chart.vitals(Ok(&verdict(RecoveryAction::None)));
         }
         assert_eq!(stands(&chart), !cured, "XID {number}");
     }
@@ -110,10 +132,10 @@ fn a_person_acknowledges_all_or_some() {
         chart
     };
     let mut chart = both();
-    chart.acknowledge(&"79".parse().unwrap(), at(2));
+    chart.acknowledge(&"79".parse().unwrap());
     assert_eq!(of(&chart, XID_HEALTHY), "False Xid48");
     let mut chart = both();
-    chart.acknowledge(&Acknowledgement::All, at(2));
+    chart.acknowledge(&Acknowledgement::All);
     assert_eq!((of(&chart, XID_HEALTHY), of(&chart, NVML_READY)), ("True NoXid".into(), "True Recovered".into()));
     assert_eq!(chart.xids(None).len(), 2);
     chart.event(&xid(79), at(3));
@@ -136,10 +158,10 @@ fn an_xid_of_unknown_meaning_is_in_doubt_for_two_clean_readings() {
     for reading in [Vitals::default(), verdict(RecoveryAction::None)] {
         let mut chart = healthy_on(Policy::default(), &reading);
         chart.event(&xid(4711), at(1));
-        chart.vitals(Ok(&reading), at(2));
+        chart.vitals(Ok(&reading));
         assert_eq!((of(&chart, XID_HEALTHY), action(&chart)), ("Unknown Xid4711".to_owned(), None));
         assert!(chart.needs_attention());
-        chart.vitals(Ok(&reading), at(3));
+        chart.vitals(Ok(&reading));
         assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
         assert_eq!(of(&chart, NVML_READY), "True Healthy", "it was never taken away");
     }
@@ -149,8 +171,8 @@ fn an_xid_of_unknown_meaning_is_in_doubt_for_two_clean_readings() {
 fn a_reading_with_a_fault_ends_no_doubt() {
     let mut chart = healthy();
     chart.event(&xid(4711), at(1));
-    for second in 2..10 {
-        chart.vitals(Ok(&Vitals { remapping_pending: Some(true), ..Vitals::default() }), at(second));
+    for _ in 2..10 {
+        chart.vitals(Ok(&Vitals { remapping_pending: Some(true), ..Vitals::default() }));
     }
     assert_eq!(of(&chart, XID_HEALTHY), "Unknown Xid4711");
 }
@@ -159,22 +181,22 @@ fn a_reading_with_a_fault_ends_no_doubt() {
 fn a_lost_gpu_that_comes_back_is_ready_again_but_what_stood_goes_on_standing() {
     let mut chart = healthy();
     chart.event(&xid(79), at(1));
-    chart.unreachable(&DriverError::GpuLost, at(2));
+    chart.unreachable(&DriverError::GpuLost);
     assert_eq!((of(&chart, NVML_READY), of(&chart, XID_HEALTHY)), ("False GPULost".into(), "False Xid79".into()));
-    for second in 3..10 {
-        chart.vitals(Ok(&Vitals::default()), at(second));
+    for _ in 3..10 {
+        chart.vitals(Ok(&Vitals::default()));
         assert_eq!(of(&chart, NVML_READY), "False XidError", "coming back proves no reset");
     }
-    chart.acknowledge(&Acknowledgement::All, at(11));
+    chart.acknowledge(&Acknowledgement::All);
     assert_eq!(of(&chart, NVML_READY), "True Recovered");
 }
 
 #[test]
 fn a_lost_gpu_without_an_xid_recovers_by_answering() {
     let mut chart = healthy();
-    chart.vitals(Err(&DriverError::GpuLost), at(1));
+    chart.vitals(Err(&DriverError::GpuLost));
     assert_eq!((of(&chart, NVML_READY), action(&chart).as_deref()), ("False GPULost".into(), Some("RESTART_BM")));
-    chart.vitals(Ok(&Vitals::default()), at(2));
+    chart.vitals(Ok(&Vitals::default()));
     assert_eq!((of(&chart, NVML_READY), action(&chart)), ("True Recovered".into(), None));
 }
 
@@ -184,9 +206,9 @@ fn a_row_that_waits_no_more_proves_a_reset() {
     let mut chart = healthy_on(Policy::default(), &waits(true));
     chart.event(&xid(48), at(1));
     chart.event(&xid(79), at(1));
-    chart.vitals(Ok(&waits(true)), at(2));
+    chart.vitals(Ok(&waits(true)));
     assert_eq!(chart.xids(None).iter().filter(|record| record.standing).count(), 2);
-    chart.vitals(Ok(&waits(false)), at(3));
+    chart.vitals(Ok(&waits(false)));
     assert_eq!(of(&chart, XID_HEALTHY), "False Xid79", "48 is cured, 79 needs a reboot");
     assert_eq!(chart.xids(None).iter().filter(|record| record.standing).count(), 1);
 }
@@ -199,8 +221,8 @@ fn a_users_override_recovers_as_its_action_does() {
     );
     chart.event(&xid(31), at(1));
     chart.event(&xid(13), at(1));
-    for second in 2..5 {
-        chart.vitals(Ok(&verdict(RecoveryAction::None)), at(second));
+    for _ in 2..5 {
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
     }
     assert_eq!(of(&chart, XID_HEALTHY), "False Xid13");
     assert!(!chart.xids(None)[0].standing);

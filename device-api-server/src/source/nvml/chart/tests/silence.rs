@@ -23,7 +23,7 @@ fn of_a_new_gpu_all_is_unknown() {
 #[test]
 fn a_reading_without_events_leaves_xids_unknown() {
     let mut chart = Chart::new(Arc::default(), None);
-    chart.vitals(Ok(&full()), at(1));
+    chart.vitals(Ok(&full()));
     assert_eq!(
         (of(&chart, NVML_READY), of(&chart, XID_HEALTHY)),
         ("True Healthy".into(), "Unknown NotSubscribed".into())
@@ -44,6 +44,21 @@ fn events_that_cannot_be_had_are_not_health() {
 }
 
 #[test]
+fn a_gpu_that_answers_nothing_before_a_reset_says_that_it_needs_one() {
+    let mut chart = healthy_on(Policy::default(), &full());
+    chart.unreachable(&DriverError::ResetRequired);
+    assert_eq!(of(&chart, NVML_READY), "False GPUResetRequired");
+    assert_eq!(of(&chart, RESET_REQUIRED), "True GpuReset");
+    assert_eq!(of(&chart, REBOOT_REQUIRED), "Unknown GPUResetRequired");
+    assert_eq!(action(&chart).as_deref(), Some("COMPONENT_RESET"));
+    chart.vitals(Ok(&full()));
+    assert_eq!(
+        (of(&chart, NVML_READY), of(&chart, RESET_REQUIRED)),
+        ("True Recovered".into(), "False RecoveryActionNone".into())
+    );
+}
+
+#[test]
 fn every_failure_has_its_status_and_reason() {
     let other = || DriverError::Other { call: "vitals", why: "?".to_owned() };
     for (why, expected) in [
@@ -60,9 +75,9 @@ fn every_failure_has_its_status_and_reason() {
         (other(), "Unknown NVMLError"),
     ] {
         let mut told = healthy_on(Policy::default(), &full());
-        told.unreachable(&why, at(1));
+        told.unreachable(&why);
         let mut read = healthy_on(Policy::default(), &full());
-        read.vitals(Err(&why), at(1));
+        read.vitals(Err(&why));
         assert_eq!(told.conditions(None), read.conditions(None));
         assert_eq!(of(&told, NVML_READY), expected, "{why}");
         let (_, reason) = expected.split_once(' ').unwrap();
@@ -72,7 +87,7 @@ fn every_failure_has_its_status_and_reason() {
         assert!(told.needs_attention());
         assert_eq!(message(&told, NVML_READY), why.to_string());
 
-        told.vitals(Ok(&full()), at(2));
+        told.vitals(Ok(&full()));
         assert_eq!(of(&told, NVML_READY), "True Recovered");
         assert!(told.conditions(None).iter().all(|condition| condition.status != ConditionStatus::Unknown));
     }
@@ -85,7 +100,7 @@ fn a_standing_xid_stays_false_while_nothing_answers() {
     {
         let mut chart = healthy_with_verdict();
         chart.event(&xid(79), at(1));
-        chart.unreachable(&why, at(2));
+        chart.unreachable(&why);
         assert_eq!((of(&chart, NVML_READY).as_str(), of(&chart, XID_HEALTHY)), (ready, "False Xid79".into()));
         assert_eq!(of(&chart, REBOOT_REQUIRED), "True NodeReboot", "by the catalogue: the driver does not answer");
         assert!(of(&chart, RESET_REQUIRED).starts_with("Unknown "));
@@ -105,26 +120,26 @@ fn what_a_gpu_never_tells_is_left_out() {
 #[test]
 fn what_is_told_no_more_is_unknown_once_and_then_left_out() {
     let mut chart = healthy_on(Policy::default(), &full());
-    chart.vitals(Ok(&Vitals::default()), at(1));
+    chart.vitals(Ok(&Vitals::default()));
     for type_ in [RESET_REQUIRED, REBOOT_REQUIRED, DRAIN_REQUIRED, ROW_REMAP_HEALTHY, ECC_HEALTHY] {
         assert_eq!(of(&chart, type_), "Unknown NotReported");
     }
     let mut back = chart.clone();
-    back.vitals(Ok(&full()), at(2));
+    back.vitals(Ok(&full()));
     assert_eq!(of(&back, ECC_HEALTHY), "True Ok");
     // As after ECC was switched off.
-    chart.vitals(Ok(&Vitals::default()), at(2));
+    chart.vitals(Ok(&Vitals::default()));
     assert_eq!(of(&chart, ECC_HEALTHY), "-");
 }
 
 #[test]
 fn after_a_reload_all_is_unknown_until_it_is_told_again() {
     let mut chart = healthy_on(Policy::default(), &full());
-    chart.driver_reloaded(at(1));
+    chart.driver_reloaded();
     for type_ in CONDITION_TYPES {
         assert_eq!(of(&chart, type_), "Unknown Initialized");
     }
-    chart.vitals(Ok(&full()), at(2));
+    chart.vitals(Ok(&full()));
     assert_eq!(of(&chart, XID_HEALTHY), "Unknown NotSubscribed", "the reload ended the subscription");
     chart.subscribed(Ok(()));
     assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
@@ -135,7 +150,7 @@ fn half_of_the_remapping_told_is_enough_and_half_of_it_missing_is_not() {
     let pending_only = Vitals { remapping_pending: Some(false), ..Vitals::default() };
     assert_eq!(of(&healthy_on(Policy::default(), &pending_only), ROW_REMAP_HEALTHY), "True Ok");
     let mut chart = healthy_on(Policy::default(), &full());
-    chart.vitals(Ok(&pending_only), at(1));
+    chart.vitals(Ok(&pending_only));
     assert_eq!(of(&chart, ROW_REMAP_HEALTHY), "Unknown NotReported");
 }
 
@@ -150,13 +165,13 @@ fn what_was_told_before_a_reload_is_no_news_after_it() {
     ] {
         let mut chart = healthy_on(Policy::default(), &reading);
         assert!(chart.needs_attention());
-        chart.driver_reloaded(at(1));
+        chart.driver_reloaded();
         assert!(!chart.needs_attention(), "{reading:?}");
     }
     // That the row waits no more is due to the reload, not to a reset after this XID.
     let mut chart = healthy_on(Policy::default(), &waits);
-    chart.driver_reloaded(at(1));
+    chart.driver_reloaded();
     chart.event(&xid(48), at(2));
-    chart.vitals(Ok(&Vitals { remapping_pending: Some(false), ..Vitals::default() }), at(3));
+    chart.vitals(Ok(&Vitals { remapping_pending: Some(false), ..Vitals::default() }));
     assert_eq!(of(&chart, XID_HEALTHY), "False Xid48");
 }

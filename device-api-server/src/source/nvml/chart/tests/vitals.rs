@@ -47,7 +47,7 @@ fn the_driver_knows_better_than_the_catalogue_what_is_needed() {
     ] {
         let mut chart = healthy_with_verdict();
         chart.event(&xid(number), at(1));
-        chart.vitals(Ok(&verdict(wanted)), at(2));
+        chart.vitals(Ok(&verdict(wanted)));
         assert_eq!(of(&chart, XID_HEALTHY), format!("False Xid{number}"));
         assert_eq!(action(&chart).as_deref(), Some(expected), "XID {number}, {wanted:?}");
     }
@@ -74,13 +74,13 @@ fn uncorrected_errors_are_a_fault_until_the_count_is_zero_again() {
     let reading = |count| Vitals { ecc_uncorrected_volatile: Some(count), ..verdict(RecoveryAction::None) };
     let mut chart = healthy_on(Policy::default(), &reading(0));
     assert_eq!(of(&chart, ECC_HEALTHY), "True Ok");
-    chart.vitals(Ok(&reading(2)), at(1));
+    chart.vitals(Ok(&reading(2)));
     assert_eq!(
         (of(&chart, ECC_HEALTHY), action(&chart)),
         ("False UncorrectedErrors".into(), Some("COMPONENT_RESET".into()))
     );
     assert!(chart.needs_attention());
-    chart.vitals(Ok(&reading(0)), at(2));
+    chart.vitals(Ok(&reading(0)));
     assert_eq!((of(&chart, ECC_HEALTHY), action(&chart)), ("True Ok".into(), None));
 }
 
@@ -105,7 +105,7 @@ fn an_error_counts_as_contained_only_where_xid_and_driver_say_so() {
         if let Some(event) = event {
             chart.event(&event, at(1));
         }
-        chart.vitals(Ok(&told(action)), at(2));
+        chart.vitals(Ok(&told(action)));
         assert_eq!(of(&chart, ECC_HEALTHY), expected, "{event:?}, {action:?}");
     }
 }

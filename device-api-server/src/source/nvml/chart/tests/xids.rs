@@ -38,7 +38,7 @@ fn a_contained_error_takes_no_gpu_away_and_an_uncontained_one_does() {
     let mut chart =
         healthy_on(Policy::default(), &Vitals { ecc_uncorrected_volatile: Some(0), ..verdict(RecoveryAction::None) });
     chart.event(&xid(94), at(1));
-    chart.vitals(Ok(&Vitals { ecc_uncorrected_volatile: Some(1), ..verdict(RecoveryAction::None) }), at(2));
+    chart.vitals(Ok(&Vitals { ecc_uncorrected_volatile: Some(1), ..verdict(RecoveryAction::None) }));
     for (type_, expected) in [(NVML_READY, "True Healthy"), (XID_HEALTHY, "True NoXid"), (ECC_HEALTHY, "True Ok")] {
         assert_eq!(of(&chart, type_), expected);
     }
@@ -76,7 +76,7 @@ fn ecc_events_are_no_xids() {
     chart.event(&EventKind::DoubleBitEcc, at(1));
     assert_eq!((chart.conditions(None), chart.xids(None)), (before, vec![]));
     assert!(chart.needs_attention(), "the vitals tell more");
-    chart.vitals(Ok(&Vitals::default()), at(2));
+    chart.vitals(Ok(&Vitals::default()));
     assert!(!chart.needs_attention());
 }
 
@@ -153,13 +153,13 @@ fn xid_154_asks_the_driver_and_stands_only_while_it_wants_something() {
     let mut chart = healthy_with_verdict();
     chart.event(&xid(154), at(1));
     assert_eq!(of(&chart, XID_HEALTHY), "Unknown Xid154");
-    chart.vitals(Ok(&verdict(RecoveryAction::NodeReboot)), at(2));
+    chart.vitals(Ok(&verdict(RecoveryAction::NodeReboot)));
     assert_eq!(of(&chart, XID_HEALTHY), "False Xid154");
     assert_eq!(of(&chart, REBOOT_REQUIRED), "True NodeReboot");
     assert_eq!(action(&chart).as_deref(), Some("RESTART_BM"));
     // The driver reports its being satisfied with an XID 154 as well.
     chart.event(&xid(154), at(3));
-    chart.vitals(Ok(&verdict(RecoveryAction::None)), at(4));
+    chart.vitals(Ok(&verdict(RecoveryAction::None)));
     assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
     assert_eq!(of(&chart, REBOOT_REQUIRED), "False RecoveryActionNone");
 }

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One object, as the reconciler knows it, and what it needs.
+
+use std::sync::Arc;
+
+use device_api_core::registry::Part;
+use device_api_core::resource::{Gpu, RecommendedAction};
+use tokio::time::Instant;
+
+use super::merge::Ownership;
+use super::observation::Observed;
+use super::pause::Backoff;
+
+/// An object, as it is known.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// What is stored; `None` when there is no such object, or nobody knows.
+    pub(super) actual: Option<Arc<Gpu>>,
+    /// What was declared when the object was found to be as it should, and has been since.
+    pub(super) settled: Option<Arc<Observed>>,
+    /// The acknowledgement that it had at the last look.
+    pub(super) acknowledged: Option<String>,
+    /// Whether what became of it was written.
+    pub(super) is_told: bool,
+    /// The action that is this source's own.
+    pub(super) own_action: Option<RecommendedAction>,
+    /// No write before this.
+    pub(super) not_before: Option<Instant>,
+    pub(super) backoff: Backoff,
+}
+
+/// What is to be done about one object.
+#[derive(Debug)]
+pub(super) enum Step {
+    Create,
+    Write(Part),
+    Delete,
+    /// It is somebody else's, and its device is gone.
+    Leave,
+}
+
+impl Entry {
+    /// What an object needs, the more urgent first. `heeded`: what is declared was made with knowledge of the last look, so
+    /// that an object which a person deleted is not made again before the source has seen that. `acknowledged`: its
+    /// acknowledgement was taken into account, and may be removed.
+    pub(super) fn step(
+        &self,
+        ownership: Ownership,
+        observed: Option<&Arc<Observed>>,
+        heeded: bool,
+        acknowledged: bool,
+    ) -> Option<Step> {
+        let Some(observed) = observed else {
+            let actual = self.actual.as_ref()?;
+            if ownership.made(actual) {
+                return Some(Step::Delete);
+            }
+            let mut status = actual.status.clone();
+            ownership.leave(&mut status, self.own_action.as_ref());
+            return (status != actual.status).then_some(Step::Leave);
+        };
+        // A person may have deleted the object of a lost GPU. The source knows whether it is to be there once it has seen
+        // that it is not.
+        let Some(actual) = &self.actual else { return heeded.then_some(Step::Create) };
+        let mut status = actual.status.clone();
+        ownership.merge_status(&mut status, observed, self.own_action.as_ref());
+        let is_told = self.is_told || status == actual.status;
+        // What it ended is stored first, or a person's word could be lost with us. No more than that: a GPU that reports much
+        // has a status to write at any time.
+        if acknowledged && is_told {
+            return Some(Step::Write(Part::Main));
+        }
+        if status != actual.status {
+            return Some(Step::Write(Part::Status));
+        }
+        let has = |(key, value): (&String, &String)| actual.metadata.labels.get(key) == Some(value);
+        let same = actual.spec.uuid == observed.uuid && observed.labels.iter().all(has);
+        (!same).then_some(Step::Write(Part::Main))
+    }
+}
