@@ -11,6 +11,8 @@ use device_api_core::registry::{
     Clock, Ledger, LedgerOptions, Part, PostParams, Preconditions, Registry, Watch, WatchEvent, WatchParams,
 };
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, GpuStrategy, ObjectMeta, Timestamp};
+use device_api_core::storage::Storage;
+use device_api_core::testing::{Call, Fault, Faults, FaultyStorage};
 use device_api_store_memory::Memory;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance, sleep, sleep_until, timeout};
@@ -37,9 +39,13 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::on(Memory::new().open().unwrap()).await
+    }
+
+    async fn on(storage: impl Storage) -> Self {
         let wall = Arc::new(Wall(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
         let options = LedgerOptions::default().with_clock(wall.clone());
-        let ledger = Ledger::open(Box::new(Memory::new().open().unwrap()), options).await.unwrap();
+        let ledger = Ledger::open(Box::new(storage), options).await.unwrap();
         let gpus = ledger.registry(GpuStrategy).await.unwrap();
         let leases = Leases::open(&ledger).await.unwrap();
         let keeper = tokio::spawn({
@@ -209,6 +215,34 @@ async fn what_a_provider_writes_after_its_renewal_was_answered_stands() {
         world.settle().await;
         assert_eq!(world.gpus.get("a").await.unwrap(), written, "round {round}");
         assert_eq!(world.state("nvml").await, LeaseState::Held, "round {round}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_the_keeper_sees_only_after_the_renewal_is_not_overruled() {
+    let faults = Faults::new();
+    let world = World::on(FaultyStorage::new(Box::new(Memory::new().open().unwrap()), &faults)).await;
+    world.gpu("a", &["NVMLReady"]).await;
+    let lease = world.acquire(&nvml()).await;
+    // What the keeper looks at first, the object or the lease, is chance.
+    for round in 0..32 {
+        sleep(31 * SECOND).await;
+        assert!(is_lost(&world.condition("a", "NVMLReady").await), "round {round}");
+        // A write that is being stored, and the renewal behind it.
+        faults.next(Call::Commit, Fault::Hang);
+        let late = async {
+            world.settle().await;
+            let renewal = nvml().with_id(&lease.id);
+            let renewed = world.acquire(&renewal);
+            let released = async {
+                world.settle().await;
+                faults.release();
+            };
+            tokio::join!(renewed, released);
+        };
+        let (written, ()) = tokio::join!(world.write("a", "NVMLReady", ConditionStatus::True), late);
+        world.settle().await;
+        assert_eq!(world.gpus.get("a").await.unwrap(), written, "round {round}");
     }
 }
 
