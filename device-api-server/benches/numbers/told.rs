@@ -23,6 +23,29 @@ use crate::support::socket_in;
 /// How many events wait to be reported: one is, at a time.
 const QUEUE: usize = 16;
 
+/// Where its objects are.
+#[derive(Clone, Copy, Debug)]
+pub enum Store {
+    Sqlite,
+    Memory,
+}
+
+impl Store {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Memory => "memory",
+        }
+    }
+
+    fn endpoint(self, folder: &Path) -> String {
+        match self {
+            Self::Sqlite => format!("sqlite://{}/state.db", folder.display()),
+            Self::Memory => "memory://".to_owned(),
+        }
+    }
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Told {
@@ -34,20 +57,20 @@ pub struct Told {
 }
 
 impl Told {
-    /// Starts a server with its database and its socket in this folder.
-    pub fn start(node: Node, folder: &Path) -> Self {
+    /// Starts a server with its database, if it has one, and its socket in this folder.
+    pub fn start(node: Node, store: Store, folder: &Path) -> Self {
         let (events, told) = mpsc::channel(QUEUE);
         let (stop, stopped) = oneshot::channel();
         let driver = ToldDriver { node: Simulated::new(node.simulated()), events: Mutex::new(told) };
         let socket = socket_in(folder);
         let listener_at = SocketOptions::new(socket.display().to_string().parse().unwrap());
-        let database = format!("sqlite://{}/state.db", folder.display());
+        let endpoint = store.endpoint(folder);
         // As device-apiserver's main.
         let threads = thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
         let listener = runtime.block_on(async { Listener::bind(&listener_at).unwrap() });
         let run = async move {
-            let storage = datastore::open(&Endpoint::parse(&database).unwrap()).await.unwrap();
+            let storage = datastore::open(&Endpoint::parse(&endpoint).unwrap()).await.unwrap();
             let ledger = Ledger::open(storage, LedgerOptions::default()).await.unwrap();
             let server = Server::new(ledger).with_gpus_of(Arc::new(driver), SourceOptions::default()).await.unwrap();
             server.run(listener, async { stopped.await.unwrap_or_default() }).await.unwrap();
