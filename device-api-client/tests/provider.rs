@@ -20,6 +20,8 @@ use device_api_store_memory::Memory;
 struct Line {
     leases: Leases,
     is_cut: Arc<AtomicBool>,
+    /// The next answer is lost, and then the line is cut.
+    loses_answer: Arc<AtomicBool>,
 }
 
 impl Line {
@@ -35,7 +37,11 @@ impl Line {
 impl LeaseVerbs for Line {
     async fn acquire(&self, request: &AcquireLease) -> Result<Lease> {
         self.check()?;
-        self.leases.acquire(request).await
+        let lease = self.leases.acquire(request).await?;
+        if self.loses_answer.swap(false, Ordering::Relaxed) {
+            self.is_cut.store(true, Ordering::Relaxed);
+        }
+        self.check().map(|()| lease)
     }
 
     async fn release(&self, name: &str, id: Option<&str>) -> Result<()> {
@@ -62,7 +68,7 @@ impl World {
         let (gpus, leases) = (ledger.registry(GpuStrategy).await.unwrap(), Leases::open(&ledger).await.unwrap());
         let keeper = (leases.clone(), gpus.clone());
         tokio::spawn(async move { keeper.0.keep(keeper.1).await });
-        let line = Line { leases: leases.clone(), is_cut: Arc::default() };
+        let line = Line { leases: leases.clone(), is_cut: Arc::default(), loses_answer: Arc::default() };
         Self { gpus, leases, line }
     }
 
@@ -93,6 +99,23 @@ impl World {
 
     fn cut(&self, is_cut: bool) {
         self.line.is_cut.store(is_cut, Ordering::Relaxed);
+    }
+
+    async fn lease(&self) -> Lease {
+        self.leases.list().await.unwrap().remove(0)
+    }
+
+    /// Makes the server forget the lease, and the line lose the answer by which the provider is given another, which is returned.
+    async fn lose_answer_to_acquire(&self) -> Lease {
+        let forgotten = self.lease().await.id;
+        self.leases.release("thermal", Some(&forgotten)).await.unwrap();
+        self.line.loses_answer.store(true, Ordering::Relaxed);
+        while self.leases.list().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let lease = self.lease().await;
+        assert_ne!(lease.id, forgotten);
+        lease
     }
 }
 
@@ -175,10 +198,51 @@ async fn after_its_lease_has_expired_a_provider_declares_all_anew() {
 async fn a_lease_that_the_server_forgot_is_acquired_anew() {
     let world = World::new().await;
     let provider = world.provider().await;
-    let first = world.leases.list().await.unwrap()[0].id.clone();
+    let first = world.lease().await.id;
     world.leases.release("thermal", Some(&first)).await.unwrap();
     provider.declare(Declaration::default()).await.unwrap();
-    assert_ne!(world.leases.list().await.unwrap()[0].id, first);
+    assert_ne!(world.lease().await.id, first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_whose_new_lease_it_was_not_told_of_is_not_replaced_by_itself() {
+    for duration in [1, 30, 3600].map(Duration::from_secs) {
+        let world = World::new().await;
+        world.register("a").await;
+        let request = request().with_duration(duration);
+        let provider = Provider::start(world.gpus.clone(), world.line.clone(), request).await.unwrap();
+        let own = world.lose_answer_to_acquire().await;
+        world.cut(false);
+        provider.declare(all(&[("a", &[said("Cool", "Mine")])])).await.unwrap();
+        assert_eq!((world.lease().await.id, world.lease().await.duration), (own.id, duration));
+        tokio::time::sleep(3 * duration).await;
+        assert_eq!(world.reasons("a").await, ["Mine"]);
+        provider.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rival_that_comes_after_a_lost_answer_is_not_taken_for_the_provider_itself() {
+    let world = World::new().await;
+    let old = world.provider().await;
+    world.lose_answer_to_acquire().await;
+    let new = Provider::start(world.gpus.clone(), world.leases.clone(), request().take_over()).await.unwrap();
+    let rival = world.lease().await;
+    world.cut(false);
+    assert!(old.lost().await.is_conflict());
+    assert_eq!(world.lease().await.id, rival.id);
+    assert!(old.stop().await.unwrap_err().is_conflict());
+    new.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_gives_back_a_lease_that_it_was_not_told_of() {
+    let world = World::new().await;
+    let provider = world.provider().await;
+    world.lose_answer_to_acquire().await;
+    world.cut(false);
+    provider.stop().await.unwrap();
+    assert_eq!(world.leases.list().await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]

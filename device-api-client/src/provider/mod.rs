@@ -65,7 +65,8 @@ impl Provider {
     /// Without [`take_over`](AcquireLease::take_over) a provider that was restarted waits for its own lease to expire.
     ///
     /// # Errors
-    /// Those of [`LeaseVerbs::acquire`]; [`Error::BadRequest`] when the request has an id.
+    /// Those of [`LeaseVerbs::acquire`]; [`Error::BadRequest`] when the request has an id. After [`Error::Unavailable`] the lease
+    /// may be held until it expires, by nobody: one more try needs `take_over`, or to wait.
     pub async fn start<R, V, L>(objects: V, leases: L, request: AcquireLease) -> Result<Self>
     where
         R: Resource,
