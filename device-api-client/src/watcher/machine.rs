@@ -203,8 +203,8 @@ impl<R: Resource> Machine<R> {
     }
 
     fn fail(&mut self, error: Error) {
-        // What is not valid now was not asked for in another way before, save for the version.
-        if error.is_invalid() && self.version.is_empty() {
+        // What is not valid now was not asked for in another way before, save for the version and the token of a page.
+        if error.is_invalid() && self.version.is_empty() && !matches!(self.state, State::Paging(_)) {
             self.state = State::Stopped;
         } else {
             if error.is_expired() || error.is_invalid() {

@@ -107,6 +107,28 @@ fn a_list_that_breaks_off_begins_again_from_its_first_page() {
 }
 
 #[test]
+fn a_token_that_the_server_does_not_know_begins_again_from_the_first_page() {
+    let mut machine = Machine::new(Config::default().paged_lists(2));
+    let refused = || Err(Error::bad_request("continue", "not one that the server returned"));
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        assert!(matches!(machine.step(), Step::List(params) if params.continue_token.is_empty()));
+        machine.listed(Ok(page(&["a", "b"], "5", "next")));
+        machine.listed(refused());
+        let Step::Pause(pause) = machine.step() else { panic!("{:?}", machine.step()) };
+        machine.paused();
+        pauses.push(pause);
+    }
+    assert!(pauses[4] > pauses[0] * 3, "{pauses:?}");
+    machine.listed(Ok(page(&["b"], "7", "")));
+    assert_eq!(resumes_at(&mut machine), "7");
+
+    let mut machine = Machine::<Gpu>::new(Config::default().paged_lists(2));
+    machine.listed(refused());
+    assert_eq!(machine.step(), Step::Stop, "the first page has no token");
+}
+
+#[test]
 fn a_broken_watch_is_resumed_and_an_expired_one_begins_anew() {
     let mut machine = following();
     machine.received(Some(Err(unavailable(Duration::ZERO))));
