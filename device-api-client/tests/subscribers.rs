@@ -62,6 +62,39 @@ async fn of_a_hundred_subscribers_only_the_slow_one_misses_something_and_is_told
     assert!(slow.next().now_or_never().is_none(), "the snapshot has everything");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_lagged_or_comes_late_gets_the_last_state_of_a_reflector_that_has_stopped() {
+    let node = Node::start(History::default()).await;
+    let gpus = node.gpus().unwrap();
+    let reflector = Reflector::start(node.remote(), ReflectorOptions::default().with_queue(2));
+    let store = reflector.store();
+    store.wait_until_ready().await.unwrap();
+    let (mut lagging, mut punctual, mut late) = (store.subscribe(), store.subscribe(), store.subscribe());
+    let snapshot = |names: &[&str], missed| Some((names.iter().map(ToString::to_string).collect::<Vec<_>>(), missed));
+    for reader in [&mut lagging, &mut punctual] {
+        assert_eq!(next_snapshot(reader).await, snapshot(&[], 0));
+    }
+    for name in ["a", "b", "c", "d"] {
+        gpus.create(&PostParams::default(), &gpu(name)).await.unwrap();
+        assert!(matches!(punctual.next().await, Some(Update::Added(gpu)) if gpu.metadata.name == name));
+    }
+    reflector.stop().await;
+    assert!(punctual.next().await.is_none());
+    assert_eq!(next_snapshot(&mut lagging).await, snapshot(&["a", "b", "c", "d"], 4));
+    assert_eq!(next_snapshot(&mut late).await, snapshot(&["a", "b", "c", "d"], 0));
+    assert!(lagging.next().await.is_none() && late.next().await.is_none());
+}
+
+/// The names in a snapshot, and how much was missed before it.
+async fn next_snapshot(updates: &mut Subscription<Gpu>) -> Option<(Vec<String>, u64)> {
+    match updates.next().await? {
+        Update::Snapshot { objects, missed } => {
+            Some((objects.iter().map(|gpu| gpu.metadata.name.clone()).collect(), missed))
+        }
+        other => panic!("{other:?} is no snapshot"),
+    }
+}
+
 /// On two threads: a change falls between a snapshot and what follows it, or into one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn between_a_snapshot_and_its_changes_there_is_no_gap_at_any_time() {

@@ -48,9 +48,10 @@ impl<R: Resource> State<R> {
         self.objects.len()
     }
 
-    /// The changes from here on; `None`: there will be none.
-    pub(super) fn changes(&self) -> Option<broadcast::Receiver<Update<R>>> {
-        self.changes.as_ref().map(broadcast::Sender::subscribe)
+    /// The changes from here on, up to the end.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Update<R>> {
+        // After the end: one whose sender is gone.
+        self.changes.as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe)
     }
 
     /// Keeps this index true from now on.

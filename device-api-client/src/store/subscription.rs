@@ -41,7 +41,8 @@ pub enum Update<R> {
 ///
 /// A subscriber that is slower than the changes by more than the reflector's
 /// [`queue`](crate::ReflectorOptions::queue) gets a fresh [`Update::Snapshot`] in place of what it missed.
-/// Nobody else waits for it. The stream ends when the reflector does.
+/// Nobody else waits for it. The stream ends when the reflector does: whoever missed something then, or comes later, still gets
+/// a snapshot of the last state, unless the store never was ready.
 ///
 /// ```
 /// use device_api_client::core::resource::Gpu;
@@ -80,7 +81,7 @@ impl<R: Resource> Subscription<R> {
         Self { updates: Box::pin(updates.fuse()) }
     }
 
-    /// What comes next; `None` when the reflector has ended. Dropping the future loses nothing.
+    /// What comes next; `None` when the reflector has ended and everything was told. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Update<R>> {
         self.updates.next().await
     }
@@ -101,7 +102,7 @@ impl<R: Resource> Place<R> {
         }
         self.store.wait_until_ready().await.ok()?;
         let state = self.store.read();
-        self.changes = Some(state.changes()?);
+        self.changes = Some(state.changes());
         Some(Update::Snapshot { objects: state.list(), missed: self.missed })
     }
 }
