@@ -211,6 +211,34 @@ async fn a_list_in_pages_and_its_watch_make_the_same_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_know_initial_events_is_listed() {
+    for old in [Fault::IgnoreInitialEvents, Fault::RefuseInitialEvents] {
+        let node = Node::start(History::default().with_max_events(1)).await;
+        for name in ["a", "b"] {
+            create(&node, name).await;
+        }
+        node.meets_always(old.clone());
+        let reflector = Reflector::start(node.remote(), Config::default());
+        let store = reflector.store();
+        tokio::time::timeout(Duration::from_secs(3600), store.wait_until_ready())
+            .await
+            .expect("it gets ready")
+            .unwrap();
+        let mut updates = store.subscribe();
+        assert_eq!(next(&mut updates).await, "=a,b missed 0");
+        create(&node, "c").await;
+        assert_eq!(next(&mut updates).await, "+c");
+        // Its history is forgotten meanwhile, so it is asked for the whole state again.
+        node.kill().await;
+        node.restart().await;
+        delete(&node, "a").await;
+        delete(&node, "b").await;
+        let told = [next(&mut updates).await, next(&mut updates).await];
+        assert_eq!((told, names(&store)), (["-a".to_owned(), "-b".to_owned()], vec!["c".to_owned()]), "{old:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_a_reflector_that_gives_up_is_told_why() {
     let node = Node::start(History::default()).await;
     let reflector = Reflector::start(node.remote(), Config::default().labels("("));

@@ -7,6 +7,9 @@ use device_api_core::registry::{ListParams, WatchParams};
 
 use super::Backoff;
 
+/// How many objects are listed at a time where the server sends no initial events.
+const PAGE: u64 = 500;
+
 /// What a watcher follows, and how patient it is. The defaults follow everything, and suit a node.
 ///
 /// ```
@@ -37,10 +40,13 @@ pub struct Config {
 pub enum InitialList {
     /// In the watch itself, one object at a time in the order of their versions. Neither side ever holds a
     /// list, and changes keep their order over a relist.
+    ///
+    /// A server that does not know this is noticed when it refuses the request, or sends a bookmark where this one would end the
+    /// initial events: then the state is read in pages. One that does not know bookmarks either is taken for a slow one.
     #[default]
     Streaming,
-    /// In pages of so many objects, 0 for all in one, in the order of their names: for servers that send no
-    /// initial events.
+    /// In pages of so many objects, 0 for all in one, in the order of their names: for servers that send
+    /// neither initial events nor bookmarks.
     Paged(u64),
 }
 
@@ -71,7 +77,7 @@ impl Config {
         self
     }
 
-    /// Reads the present state in pages of so many objects, for servers that send no initial events.
+    /// Reads the present state in pages of so many objects; see [`InitialList::Paged`].
     #[must_use]
     pub fn paged_lists(mut self, page_size: u64) -> Self {
         self.initial_list = InitialList::Paged(page_size);
@@ -94,7 +100,7 @@ impl Config {
 
     pub(super) fn list(&self, continue_token: &str) -> ListParams {
         let limit = match self.initial_list {
-            InitialList::Streaming => 0,
+            InitialList::Streaming => PAGE,
             InitialList::Paged(limit) => limit,
         };
         ListParams::default()

@@ -98,6 +98,7 @@ impl<R: Resource, V: Verbs<R>> Watcher<R, V> {
         tokio::task::consume_budget().await;
         match self.machine.step() {
             Step::List(params) => {
+                self.watch = None;
                 let reply = unless_silent(self.heard, self.silence, self.objects.list(&params)).await;
                 self.hand_over(reply, Machine::listed)
             }

@@ -50,6 +50,9 @@ pub struct Machine<R> {
     state: State,
     /// Everything up to here was seen; empty: the whole state is to be read.
     version: String,
+    /// The server has shown that it sends no initial events: the whole state is listed, this time. The next time it may have been
+    /// replaced by one that does.
+    lists: bool,
     pauses: Pauses,
     events: VecDeque<Result<Event<R>>>,
 }
@@ -75,7 +78,7 @@ impl<R: Resource> Machine<R> {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let pauses = config.backoff.pauses();
-        Self { config, state: State::Asking, version: String::new(), pauses, events: VecDeque::new() }
+        Self { config, state: State::Asking, version: String::new(), lists: false, pauses, events: VecDeque::new() }
     }
 
     /// What to do next, once [`Self::next_event`] has no more.
@@ -83,9 +86,7 @@ impl<R: Resource> Machine<R> {
     pub fn step(&self) -> Step {
         match &self.state {
             State::Asking if !self.version.is_empty() => Step::Watch(self.config.watch().at(&self.version)),
-            State::Asking if self.config.initial_list == InitialList::Streaming => {
-                Step::Watch(self.config.watch().initial_events())
-            }
+            State::Asking if self.streams() => Step::Watch(self.config.watch().initial_events()),
             State::Asking => Step::List(self.config.list("")),
             State::Paging(token) => Step::List(self.config.list(token)),
             State::Initial | State::Following { .. } => Step::Read,
@@ -156,6 +157,10 @@ impl<R: Resource> Machine<R> {
         self.state = State::Asking;
     }
 
+    fn streams(&self) -> bool {
+        self.config.initial_list == InitialList::Streaming && !self.lists
+    }
+
     fn initial(&mut self, event: WatchEvent<R>) {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -166,7 +171,12 @@ impl<R: Resource> Machine<R> {
                 self.complete(&bookmark.resource_version);
                 self.state = State::Following { moved: true };
             }
-            WatchEvent::Bookmark(_) => {}
+            // Only a server that does not know initial events has others between them: their end would never come.
+            WatchEvent::Bookmark(_) => {
+                tracing::debug!(resource = R::PLURAL, "the server sends no initial events; listing");
+                self.lists = true;
+                self.state = State::Asking;
+            }
         }
     }
 
@@ -188,6 +198,7 @@ impl<R: Resource> Machine<R> {
     /// The whole state was seen.
     fn complete(&mut self, version: &str) {
         version.clone_into(&mut self.version);
+        self.lists = false;
         self.pauses.reset();
         self.events.push_back(Ok(Event::InitDone));
     }
@@ -203,16 +214,29 @@ impl<R: Resource> Machine<R> {
     }
 
     fn fail(&mut self, error: Error) {
-        // What is not valid now was not asked for in another way before, save for the version and the token of a page.
-        if error.is_invalid() && self.version.is_empty() && !matches!(self.state, State::Paging(_)) {
-            self.state = State::Stopped;
+        if error.is_invalid() && self.version.is_empty() {
+            self.state = match self.state {
+                // The token of the page is what is not valid.
+                State::Paging(_) => self.pause_after(&error),
+                // A server that does not know initial events refuses them. If it was something else, it refuses a list as well.
+                _ if self.streams() => {
+                    self.lists = true;
+                    State::Asking
+                }
+                // Nothing was asked for in another way before.
+                _ => State::Stopped,
+            };
         } else {
             if error.is_expired() || error.is_invalid() {
                 self.version.clear();
             }
-            let asked = error.retry_after().unwrap_or_default().min(self.pauses.longest());
-            self.state = State::Pausing(self.pauses.next_pause().max(asked));
+            self.state = self.pause_after(&error);
         }
         self.events.push_back(Err(error));
+    }
+
+    fn pause_after(&mut self, error: &Error) -> State {
+        let asked = error.retry_after().unwrap_or_default().min(self.pauses.longest());
+        State::Pausing(self.pauses.next_pause().max(asked))
     }
 }

@@ -210,10 +210,34 @@ fn silence_is_an_error_and_the_watch_is_resumed() {
 }
 
 #[test]
+fn a_bookmark_where_the_end_of_the_initial_events_should_be_means_a_list_this_time() {
+    let mut machine = Machine::new(Config::default());
+    machine.opened(Ok(()));
+    machine.received(Some(Ok(WatchEvent::Added(gpu("a", "1")))));
+    machine.received(Some(Ok(bookmark("5", false))));
+    for error in [unavailable(Duration::ZERO), Error::Expired { requested: 5, oldest: 6 }] {
+        assert!(matches!(machine.step(), Step::List(params) if params.limit > 0));
+        machine.listed(Err(error));
+        machine.paused();
+    }
+    machine.listed(Ok(page(&["a"], "6", "")));
+    let events: Vec<_> = told(&mut machine).into_iter().filter_map(Result::ok).collect();
+    let whole = [Event::Init, Event::InitApply(gpu("a", "1"))];
+    assert_eq!(events, [&whole[..], &whole[..], &[Event::InitDone]].concat());
+    assert_eq!(machine.step(), Step::Watch(Config::default().watch().at("6")));
+
+    machine.opened(Err(Error::Expired { requested: 6, oldest: 7 }));
+    assert_eq!(resumes_at(&mut machine), "all", "the server may be another one by now");
+}
+
+#[test]
 fn it_stops_where_no_retry_helps_and_says_why() {
     let mut machine = Machine::<Gpu>::new(Config::default().labels("("));
     let error = Error::bad_request("labelSelector", "does not parse");
     machine.opened(Err(error.clone()));
-    assert_eq!(told(&mut machine), [Err(error)]);
+    // It might have been the initial events that it does not know.
+    assert!(matches!(machine.step(), Step::List(params) if params.label_selector == "("));
+    machine.listed(Err(error.clone()));
+    assert_eq!(told(&mut machine), [Err(error.clone()), Err(error)]);
     assert_eq!(machine.step(), Step::Stop);
 }

@@ -57,6 +57,16 @@ impl Faults for Well {
     }
 }
 
+/// The same for ever.
+#[derive(Debug)]
+struct Always(Fault);
+
+impl Faults for Always {
+    fn next(&mut self) -> Fault {
+        self.0.clone()
+    }
+}
+
 /// These faults, and then none.
 #[derive(Debug)]
 struct Once(std::vec::IntoIter<Fault>);
@@ -145,6 +155,11 @@ impl Node {
     /// The next calls meet these, the later ones nothing.
     pub(crate) fn meets_once(&self, faults: impl Into<Vec<Fault>>) {
         self.meets(Once(faults.into().into_iter()));
+    }
+
+    /// From now on all calls meet this.
+    pub(crate) fn meets_always(&self, fault: Fault) {
+        self.meets(Always(fault));
     }
 
     /// From now on the calls meet nothing.

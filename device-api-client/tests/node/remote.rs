@@ -34,6 +34,10 @@ pub(crate) enum Fault {
     Cut(u32, Error),
     /// A watch says nothing after so many events, not even that the server died; a list goes well.
     Mute(u32),
+    /// A server that has never heard of initial events, and does not see that they are asked for.
+    IgnoreInitialEvents,
+    /// One that refuses to send them.
+    RefuseInitialEvents,
 }
 
 /// A handle to the GPUs of a [`Node`].
@@ -88,7 +92,15 @@ impl Verbs<Gpu> for Remote {
     async fn watch(&self, params: &WatchParams) -> Result<RemoteWatch> {
         let fault = self.meet().await?;
         let lives = self.node.lives();
-        let watch = self.gpus()?.watch(params).await?;
+        let mut params = params.clone();
+        match fault {
+            Fault::RefuseInitialEvents if params.send_initial_events.is_some() => {
+                return Err(Error::bad_request("sendInitialEvents", "is not known"));
+            }
+            Fault::IgnoreInitialEvents => (params.send_initial_events, params.version_match) = (None, None),
+            _ => {}
+        }
+        let watch = self.gpus()?.watch(&params).await?;
         Ok(RemoteWatch::new(watch, lives, fault))
     }
 
