@@ -59,6 +59,8 @@ impl<R: Resource> State<R> {
         if let Some(index) = index.upgrade() {
             self.objects.iter().for_each(|(key, held)| index.insert(key, &held.object));
         }
+        // Those that were dropped go with a change, too, which may never come.
+        self.indexes.retain(|index| index.strong_count() > 0);
         self.indexes.push(index);
     }
 
@@ -140,4 +142,24 @@ fn same<R: Resource>(left: &R, right: &R) -> bool {
     one.uid == other.uid
         && one.resource_version == other.resource_version
         && (!one.resource_version.is_empty() || left == right)
+}
+
+#[cfg(test)]
+mod tests {
+    use device_api_core::resource::Gpu;
+
+    use crate::Store;
+
+    #[test]
+    fn indexes_that_nobody_has_any_more_take_no_memory_though_nothing_changes() {
+        let store = Store::<Gpu>::new(1);
+        let kept = store.index(|gpu| [gpu.metadata.uid.clone()]);
+        for _ in 0..1000 {
+            drop(store.index(|gpu| [gpu.spec.uuid.clone()]));
+            drop(store.subscribe());
+        }
+        // The one that is kept, and the last that was dropped.
+        assert_eq!(store.read().indexes.len(), 2);
+        assert!(kept.keys().is_empty());
+    }
 }
