@@ -9,7 +9,7 @@ use std::time::Duration;
 use device_api_client::{Outcome, VerbsExt as _, retry_on_conflict};
 use device_api_core::registry::{DeleteParams, Ledger, LedgerOptions, PostParams, Registry};
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, GpuSpec, GpuStrategy, ObjectMeta, condition};
-use device_api_core::testing::ManualClock;
+use device_api_core::testing::{CallFaults, FaultyVerbs, ManualClock, Verb};
 use device_api_store_memory::Memory;
 use tokio::task::JoinSet;
 
@@ -213,6 +213,52 @@ async fn an_entry_says_what_became_of_it_and_writes_only_what_differs() {
     assert_eq!((updated.spec.uuid.as_str(), updated.status.conditions.len(), updated.metadata.generation), ("", 1, 2));
 
     assert!(gpus.entry("y").or_create(&params, || named("z")).await.unwrap_err().is_invalid());
+}
+
+#[tokio::test]
+async fn what_comes_to_the_same_is_unchanged_and_not_written() {
+    let (gpus, clock) = with_a_gpu().await;
+    let faults = CallFaults::new();
+    let (counted, params) = (FaultyVerbs::new(gpus.clone(), &faults), PostParams::default());
+    for writer in 0..2 {
+        gpus.set_condition("x", &params, &healthy(writer, ConditionStatus::True)).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(60));
+    let stored = gpus.get("x").await.unwrap();
+    // It says what holds, as they do: in place of what it said before, and without a time.
+    let same = |gpu: &mut Gpu| {
+        gpu.status.conditions.retain(|condition| condition.type_ != "Writer0");
+        gpu.status.conditions.push(healthy(0, ConditionStatus::True));
+    };
+    let outcome = counted.entry("x").and_modify(same).or_create(&params, Gpu::default).await.unwrap();
+    assert_eq!(outcome, Outcome::Unchanged(Arc::clone(&stored)));
+    assert_eq!(faults.calls(Verb::ReplaceStatus) + faults.calls(Verb::Replace), 0);
+
+    // What is the server's part is not changed by asking for it.
+    let ignored = |gpu: &mut Gpu| gpu.metadata.generation = 99;
+    let outcome = counted.create_or_update("x", &params, ignored).await.unwrap();
+    assert_eq!(outcome, Outcome::Unchanged(stored));
+
+    let other = |gpu: &mut Gpu| gpu.status.conditions = vec![healthy(0, ConditionStatus::False)];
+    let dry = counted.create_or_update("x", &params.clone().dry_run(), other).await.unwrap();
+    assert!(matches!(dry, Outcome::Updated(gpu) if gpu.status.conditions.len() == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_overtaken_by_the_same_change_has_changed_nothing() {
+    let (gpus, _) = with_a_gpu().await;
+    let faults = CallFaults::new();
+    let (counted, params) = (FaultyVerbs::new(gpus.clone(), &faults), PostParams::default());
+    let mut is_first = true;
+    let change = |gpu: &mut Gpu| {
+        "GPU-1".clone_into(&mut gpu.spec.uuid);
+        if std::mem::take(&mut is_first) {
+            meanwhile(gpus.replace("x", &params, gpu)).unwrap();
+        }
+    };
+    let outcome = counted.create_or_update("x", &params, change).await.unwrap();
+    assert_eq!(outcome, Outcome::Unchanged(gpus.get("x").await.unwrap()));
+    assert_eq!(faults.calls(Verb::Replace), 1, "the one that met the conflict");
 }
 
 #[tokio::test]

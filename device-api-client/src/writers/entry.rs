@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use device_api_core::Result;
 use device_api_core::registry::{Part, PostParams, Verbs, named};
-use device_api_core::resource::Resource;
+use device_api_core::resource::{Condition, Resource, condition};
 
 use super::retry::Tries;
 
@@ -49,7 +49,7 @@ pub enum Outcome<R> {
     Created(Arc<R>),
     /// It was there and was changed.
     Updated(Arc<R>),
-    /// It was there, as it was to be.
+    /// It was there, as it was to be: nothing was written.
     Unchanged(Arc<R>),
 }
 
@@ -90,11 +90,12 @@ impl<R: Resource, V: Verbs<R>, F: FnMut(&mut R) + Send> Entry<R, V, F> {
     ///
     /// Whoever comes first: when another writer creates or deletes the object at the same time, this starts over. A change
     /// loses nobody else's: each part, the status and the rest, is written at the version that was read, and again after a
-    /// conflict. The two parts are two writes; a part that stays as it was is not written.
+    /// conflict. The two parts are two writes; a part that stays as it was is not written. A condition whose status stays keeps its
+    /// transition time where the change leaves that away.
     ///
     /// # Errors
-    /// Those of [`Verbs::create`] and [`Verbs::modify`], so a conflict only after 16 tries at one part. After
-    /// [`Error::Unavailable`](device_api_core::Error::Unavailable) the write may have happened; to call this again is safe.
+    /// Those of [`Verbs::create`], [`Verbs::replace`] and [`Verbs::replace_status`], a conflict only after 16 tries at one part.
+    /// After [`Error::Unavailable`](device_api_core::Error::Unavailable) the write may have happened; to call this again is safe.
     pub async fn or_create(self, params: &PostParams, mut make: impl FnMut() -> R + Send) -> Result<Outcome<R>> {
         let Self { handle, name, mut change, .. } = self;
         let as_wanted = move |there: Option<R>| match there {
@@ -133,25 +134,56 @@ pub(super) async fn write<R: Resource>(
     }
 }
 
+/// Writes the parts that differ, each at the version that it was compared to.
 async fn update<R: Resource>(
     handle: &impl Verbs<R>,
     name: &str,
     params: &PostParams,
-    read: Arc<R>,
+    mut read: Arc<R>,
     as_wanted: &mut (impl FnMut(Option<R>) -> R + Send),
 ) -> Result<Outcome<R>> {
-    let wanted = as_wanted(Some(R::clone(&read)));
-    let parts = [
-        (Part::Main, wanted.metadata() != read.metadata() || wanted.spec() != read.spec()),
-        (Part::Status, wanted.status() != read.status()),
-    ];
-    let mut outcome = Outcome::Unchanged(read);
-    for (part, _) in parts.into_iter().filter(|(_, differs)| *differs) {
-        let change = |object: &mut R| {
-            *object = as_wanted(Some(object.clone()));
-            Ok(())
-        };
-        outcome = Outcome::Updated(handle.modify(part, name, params, change).await?);
+    let mut is_updated = false;
+    for part in [Part::Main, Part::Status] {
+        let mut tries = Tries::default();
+        loop {
+            let wanted = settled(as_wanted(Some(R::clone(&read))), &read);
+            let written = if part == Part::Status {
+                if wanted.status() == read.status() {
+                    break;
+                }
+                handle.replace_status(name, params, &wanted).await
+            } else {
+                if wanted.metadata() == read.metadata() && wanted.spec() == read.spec() {
+                    break;
+                }
+                handle.replace(name, params, &wanted).await
+            };
+            match written {
+                Ok(stored) => {
+                    // The server may have seen that it comes to the same.
+                    is_updated |= stored != read;
+                    read = stored;
+                    break;
+                }
+                Err(error) if error.is_conflict() && tries.again().await => read = handle.get(name).await?,
+                Err(error) => return Err(error),
+            }
+        }
     }
-    Ok(outcome)
+    Ok(if is_updated { Outcome::Updated(read) } else { Outcome::Unchanged(read) })
+}
+
+/// What is wanted, to be compared to what was read: at its version, with the conditions where they were, since they are a map by
+/// type, and with their times where the status stays.
+fn settled<R: Resource>(mut wanted: R, read: &R) -> R {
+    wanted.metadata_mut().resource_version.clone_from(&read.metadata().resource_version);
+    let (conditions, before) = (wanted.conditions_mut(), read.conditions());
+    let place = |condition: &Condition| before.iter().position(|before| before.type_ == condition.type_);
+    conditions.sort_by_cached_key(|condition| place(condition).unwrap_or(usize::MAX));
+    for condition in conditions.iter_mut().filter(|condition| condition.last_transition_time.is_none()) {
+        if let Some(same) = condition::find(before, &condition.type_).filter(|same| same.status == condition.status) {
+            condition.last_transition_time = same.last_transition_time;
+        }
+    }
+    wanted
 }
