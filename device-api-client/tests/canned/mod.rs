@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A server with canned replies, on a socket and without one.
-#![allow(clippy::unwrap_used)] // clippy.toml's exception for tests does not reach their modules
+#![allow(clippy::unwrap_used, dead_code)] // clippy.toml's exception for tests does not reach their modules; not each test uses all
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -49,17 +49,19 @@ impl Canned {
             let _guard = runtime.enter();
             UnixListener::bind(path).unwrap()
         };
-        let canned = self.clone();
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let service = TowerToHyperService::new(GpuServiceServer::new(canned.clone()));
-                tokio::spawn(async move {
-                    let server = Builder::new(TokioExecutor::new()).http2_only();
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
+        runtime.spawn(self.clone().serve(listener));
         Server { runtime: Some(runtime) }
+    }
+
+    /// The same in the runtime of the caller.
+    pub(crate) async fn serve(self, listener: UnixListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(GpuServiceServer::new(self.clone()));
+            tokio::spawn(async move {
+                let server = Builder::new(TokioExecutor::new()).http2_only();
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
     }
 }
 
