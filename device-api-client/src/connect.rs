@@ -196,11 +196,19 @@ fn connector(target: &Target) -> impl Fn(Uri) -> SocketFuture + Clone + Send + '
         let path = Arc::clone(&path);
         Box::pin(async move {
             let stream = open(&path).await;
-            stream
-                .map(TokioIo::new)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+            stream.map(TokioIo::new).map_err(|source| {
+                io::Error::new(source.kind(), CannotOpen { path: path.display().to_string(), source })
+            })
         })
     }
+}
+
+/// Which socket could not be opened, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {path}")]
+struct CannotOpen {
+    path: String,
+    source: io::Error,
 }
 
 type SocketFuture = std::pin::Pin<Box<dyn Future<Output = io::Result<TokioIo<UnixStream>>> + Send>>;

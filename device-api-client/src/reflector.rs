@@ -129,7 +129,8 @@ async fn follow<R: Resource, V: Verbs<R>>(mut watcher: Watcher<R, V>, store: &St
         }
         while let Some(event) = watcher.take_event() {
             if let Err(error) = event.and_then(|event| store.take(event)) {
-                tracing::warn!(resource = R::PLURAL, %error, "the reflector's watch failed");
+                let told = &error as &dyn std::error::Error;
+                tracing::warn!(resource = R::PLURAL, error = told, "the reflector's watch failed");
                 store.failed(error);
             }
         }

@@ -177,13 +177,13 @@ async fn connecting_to_nothing_says_where_and_why() {
     let client = Client::lazy(&target(&path), ConnectOptions::default());
     let error = Api::<Gpu>::all(client).get("x").await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    assert!(text.contains(path.to_str().unwrap()), "{text}");
+    let causes = std::iter::successors(std::error::Error::source(&error), |error| std::error::Error::source(*error));
+    let texts: Vec<_> = causes.clone().map(ToString::to_string).collect();
+    assert!(texts.iter().any(|text| text.contains(path.to_str().unwrap())), "{texts:?}");
+    let first = causes.last().unwrap().downcast_ref::<std::io::Error>();
+    let missing = std::io::Error::from_raw_os_error(2);
+    assert_eq!(first.and_then(std::io::Error::raw_os_error), missing.raw_os_error(), "{texts:?}");
+    assert_eq!(texts.iter().filter(|text| text.contains(&missing.to_string())).count(), 1, "said once: {texts:?}");
 }
 
 #[tokio::test]

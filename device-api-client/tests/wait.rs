@@ -106,6 +106,10 @@ async fn who_waits_too_long_is_told_for_what_and_whether_the_server_was_there() 
         "gpus \"a\" has not come to the wanted state within 600s: check what should bring it there"
     );
     assert!(matches!(error, WaitError::TimedOut { source: None, .. }));
+    // After a failure it says nothing but that it is there.
+    node.meets_once([Fault::Cut(1, lost())]);
+    let error = wait_for(&node.remote(), "a", exists(), PATIENCE).await.unwrap_err();
+    assert!(matches!(error, WaitError::TimedOut { source: None, .. }), "{error:?}");
     node.kill().await;
     let error = wait_for(&node.remote(), "a", exists(), PATIENCE).await.unwrap_err();
     assert!(matches!(error, WaitError::TimedOut { source: Some(source), .. } if source == lost()));

@@ -6,15 +6,16 @@ mod queue;
 mod run;
 mod triggers;
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use device_api_core::Result;
 use device_api_core::registry::Verbs;
 use device_api_core::resource::{Key, Resource};
 use device_api_core::selector::Selection;
-use device_api_core::{Error, Result};
 use futures_core::Stream;
 use futures_util::StreamExt as _;
 
@@ -29,7 +30,8 @@ use crate::watcher::{Backoff, Config};
 ///
 /// The function gets the object as it is then, not as some event showed it, so it looks at what is and not at what happened.
 /// An object is never looked at twice at a time; what happens meanwhile makes it looked at once more. An error makes it
-/// looked at again, later each time. An object that is gone, no longer selected, or in another namespace than the handle, is not looked at.
+/// looked at again, later each time. An object that is gone, no longer selected, or in another namespace than the handle, is not
+/// looked at.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -137,18 +139,18 @@ impl<R: Resource, V: Verbs<R>> Controller<R, V> {
 
     /// Looks at objects until it is stopped, or all streams have ended and nothing is left to do.
     ///
-    /// `reconcile` runs in a task of its own for each object; a panic in it counts as an error. When the future that
-    /// this returns is dropped, these are aborted. `context` is what they share.
+    /// `reconcile` runs in a task of its own for each object; a panic in it counts as an error, and an error is logged with all its
+    /// causes. When the future that this returns is dropped, these are aborted. `context` is what they share.
     ///
     /// # Errors
-    /// [`Error::BadRequest`] for a selector that does not parse, and whatever else makes one of the watches impossible.
+    /// [`Error::BadRequest`](device_api_core::Error::BadRequest) for a selector that does not parse, and whatever else makes one of the watches impossible.
     /// What may pass, such as a server out of reach, does not end it.
     pub async fn run<C, F, A, E>(self, reconcile: F, context: Arc<C>) -> Result<()>
     where
         C: Send + Sync + 'static,
         F: Fn(Arc<R>, Arc<C>) -> A + Send + Sync + 'static,
         A: Future<Output = Result<Action, E>> + Send + 'static,
-        E: fmt::Display + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
         let selection = Arc::new(self.selection?);
         let (objects, reconcile) = (self.objects, Arc::new(reconcile));
@@ -157,8 +159,8 @@ impl<R: Resource, V: Verbs<R>> Controller<R, V> {
             let (reconcile, context) = (Arc::clone(&reconcile), Arc::clone(&context));
             async move {
                 let found = objects.namespaced(key.namespace()).get_opt(key.name()).await;
-                match found.map_err(|error: Error| error.to_string())?.filter(|object| selection.matches(&**object)) {
-                    Some(object) => reconcile(object, context).await.map_err(|error| error.to_string()),
+                match found?.filter(|object| selection.matches(&**object)) {
+                    Some(object) => reconcile(object, context).await.map_err(Into::into),
                     None => Ok(Action::await_change()),
                 }
             }

@@ -2,6 +2,7 @@
 //! The loop of a controller: it takes triggers, and begins and ends what is to be done.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::future::Future;
 
 use device_api_core::Result;
@@ -15,8 +16,8 @@ use super::Action;
 use super::queue::Queue;
 use super::triggers::Triggers;
 
-/// What came of one look at an object. The error was a text by then: it is told and not handed on.
-type Looked = std::result::Result<Action, String>;
+/// What came of one look at an object. The error is told and not handed on.
+type Looked = Result<Action, Box<dyn Error + Send + Sync>>;
 
 pub(super) struct Runner {
     queue: Queue,
@@ -78,7 +79,7 @@ impl Runner {
     fn end(&mut self, done: Result<(Id, Looked), JoinError>) {
         let (id, looked) = match done {
             Ok(done) => done,
-            Err(panic) => (panic.id(), Err("it panicked".to_owned())),
+            Err(panic) => (panic.id(), Err(panic.into())),
         };
         let Some(key) = self.keys.remove(&id) else { return };
         let now = Instant::now();
@@ -86,6 +87,7 @@ impl Runner {
             // A time without an end is a way to say never.
             Ok(action) => self.queue.done(key, action.requeue_after.and_then(|after| now.checked_add(after))),
             Err(error) => {
+                let error = &*error as &dyn Error;
                 tracing::warn!(resource = self.resource, object = %key, error, "cannot reconcile; trying again");
                 self.queue.failed(key, now);
             }

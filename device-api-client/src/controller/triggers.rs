@@ -31,7 +31,8 @@ pub(super) fn of_watcher<R: Resource>(
                     }
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(resource = R::PLURAL, %error, "a controller's watch failed");
+                    let told = &error as &dyn std::error::Error;
+                    tracing::warn!(resource = R::PLURAL, error = told, "a controller's watch failed");
                     failure = Some(error);
                 }
                 // No retry helps: the last failure says why.

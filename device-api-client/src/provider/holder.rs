@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The task that holds a lease and writes what is declared.
 
+use std::error::Error as StdError;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
                 (Ok(()), Some(declaration)) => self.write(&declaration).await,
                 (Ok(()), None) => Ok(None),
                 (Err(error), _) if error.is_conflict() || error.is_invalid() || error.is_forbidden() => {
-                    tracing::warn!(lease = self.request.name, %error, "the lease is lost");
+                    tracing::warn!(lease = self.request.name, error = &error as &dyn StdError, "the lease is lost");
                     progress.send_modify(|progress| progress.lost = Some(error.clone()));
                     // Who declares is told; who stops has nothing to give back.
                     while declared.changed().await.is_ok() {}
@@ -103,7 +104,8 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
                     pauses.reset();
                 }
                 Err(error) => {
-                    tracing::debug!(lease = self.request.name, %error, "cannot renew or write now; trying again");
+                    let (lease, error) = (&self.request.name, &error as &dyn StdError);
+                    tracing::debug!(lease, error, "cannot renew or write now; trying again");
                     next = Instant::now() + pauses.next_pause();
                 }
             }
@@ -167,7 +169,8 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
                     Err(error) if error.is_not_found() => {}
                     Err(error) if may_pass(&error) => return Err(error),
                     Err(error) => {
-                        tracing::warn!(lease = self.request.name, object = %key, %error, "what is declared is refused");
+                        let told = &error as &dyn StdError;
+                        tracing::warn!(lease = self.request.name, object = %key, error = told, "what is declared is refused");
                         refused.get_or_insert(error);
                     }
                     Ok(()) => {}

@@ -6,6 +6,7 @@ mod holder;
 
 use std::sync::Arc;
 
+use device_api_core::error::Cause;
 use device_api_core::lease::{AcquireLease, LeaseVerbs};
 use device_api_core::registry::Verbs;
 use device_api_core::resource::Resource;
@@ -132,12 +133,15 @@ impl Provider {
         drop(declared);
         match task.join_next().await {
             Some(Ok(released)) => released,
-            _ => Err(gone()),
+            Some(Err(panic)) => Err(Error::Internal { why: ENDED.to_owned(), cause: Cause::of(panic) }),
+            None => Err(gone()),
         }
     }
 }
 
+const ENDED: &str = "the task that holds the lease has ended";
+
 /// Only a panic ends the task before its provider.
 fn gone() -> Error {
-    Error::internal("the task that holds the lease has ended")
+    Error::internal(ENDED)
 }

@@ -83,8 +83,8 @@ impl<R: Resource> Store<R> {
     /// The objects that a Kubernetes label selector selects, in the order of [`Self::list`].
     ///
     /// # Errors
-    /// [`Error::BadRequest`](device_api_core::Error::BadRequest) when the selector does not parse, and
-    /// [`Error::TooLarge`](device_api_core::Error::TooLarge) when it is too long.
+    /// [`Error::BadRequest`] when the selector does not parse, and
+    /// [`Error::TooLarge`] when it is too long.
     pub fn labels(&self, selector: &str) -> Result<Vec<Arc<R>>> {
         let selector = LabelSelector::parse(selector)?;
         Ok(self.filter(|object| selector.matches(&object.metadata().labels)))
@@ -144,7 +144,7 @@ impl<R: Resource> Store<R> {
     ///
     /// # Errors
     /// When the reflector ended before: the error that made it give up, or
-    /// [`Error::Unavailable`](device_api_core::Error::Unavailable) where it was stopped.
+    /// [`Error::Unavailable`] where it was stopped.
     pub async fn wait_until_ready(&self) -> Result<()> {
         self.shared.health.wait_until_ready().await
     }

@@ -10,7 +10,7 @@ use device_api_core::registry::Verbs;
 use device_api_core::resource::{Key, Resource};
 use device_api_core::{Error, Result};
 
-use crate::watcher::{Config, Event, Watcher};
+use crate::watcher::{Advance, Config, Event, Watcher};
 
 /// What is waited for: something about an object, or about its absence.
 ///
@@ -184,26 +184,33 @@ where
     C: Condition<R>,
 {
     let mut found = false;
-    while let Some(event) = watcher.next().await {
-        let object = match event {
-            Err(error) => {
-                *failure = Some(error);
-                continue;
+    loop {
+        match watcher.advance().await {
+            Advance::Heard => *failure = None,
+            Advance::Unheard => {}
+            Advance::Stopped => {
+                return Err(failure.take().unwrap_or_else(|| Error::internal("the watch ended without a reason")));
             }
-            Ok(Event::Init) => {
-                found = false;
-                continue;
+        }
+        while let Some(event) = watcher.take_event() {
+            let object = match event {
+                Err(error) => {
+                    *failure = Some(error);
+                    continue;
+                }
+                Ok(Event::Init) => {
+                    found = false;
+                    continue;
+                }
+                // Whether there is none is known at the end only.
+                Ok(Event::InitDone) if found => continue,
+                Ok(Event::InitDone | Event::Delete(_)) => None,
+                Ok(Event::InitApply(object) | Event::Apply(object)) => Some(object),
+            };
+            found = object.is_some();
+            if condition.is_met(object.as_deref()) {
+                return Ok(object);
             }
-            // Whether there is none is known at the end only.
-            Ok(Event::InitDone) if found => continue,
-            Ok(Event::InitDone | Event::Delete(_)) => None,
-            Ok(Event::InitApply(object) | Event::Apply(object)) => Some(object),
-        };
-        *failure = None;
-        found = object.is_some();
-        if condition.is_met(object.as_deref()) {
-            return Ok(object);
         }
     }
-    Err(failure.take().unwrap_or_else(|| Error::internal("the watch ended without a reason")))
 }

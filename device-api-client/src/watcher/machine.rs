@@ -15,7 +15,7 @@ use super::{Config, Event, InitialList, Pauses};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// List, and hand the reply to [`Machine::listed`].
+    /// Drop the watch, if there is one, list, and hand the reply to [`Machine::listed`].
     List(ListParams),
     /// Open a watch in place of any other, and hand the reply to [`Machine::opened`].
     Watch(WatchParams),
