@@ -21,6 +21,9 @@ use super::pause::{Backoff, jittered};
 
 /// At most one write in so much time for each object, however much its device reports.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// So many objects are written at once: enough for a store to commit them together, and of a node with a hundred devices
+/// not all are in memory twice.
+const AT_ONCE: usize = 16;
 /// The pause after a failure, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
@@ -155,14 +158,16 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                 None => {}
             }
         }
-        let this = &*self;
-        let done = due.into_iter().map(async |mut due| {
-            let outcome = this.take(&mut due).await;
-            (due, outcome)
-        });
-        for (due, outcome) in join_all(done).await {
-            let next = self.note(due, outcome);
-            again = Some(again.map_or(next, |again| again.min(next)));
+        while !due.is_empty() {
+            let this = &*self;
+            let taken = due.drain(..due.len().min(AT_ONCE)).map(async |mut due| {
+                let outcome = this.take(&mut due).await;
+                (due, outcome)
+            });
+            for (due, outcome) in join_all(taken).await {
+                let next = self.note(due, outcome);
+                again = Some(again.map_or(next, |again| again.min(next)));
+            }
         }
         again
     }
