@@ -38,7 +38,7 @@ use crate::source::nvml::{self, SourceOptions};
 /// The largest message to health and reflection, in bytes: they are asked for names.
 const MAX_QUESTION: usize = 16 << 10;
 /// The largest message to the lease service, in bytes: a lease of 64 types with the longest names, and some.
-const MAX_LEASE: usize = 32 << 10;
+pub(crate) const MAX_LEASE: usize = 32 << 10;
 /// How long sources may take to end.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the datastore may take to close once nothing runs any more.

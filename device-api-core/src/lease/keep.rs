@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::Leases;
 use super::record::LeaseSpec;
@@ -66,7 +66,7 @@ impl Leases {
                         Some(change) => drop(change?),
                         None => return Ok(()),
                     },
-                    () = wait_until(self.next_deadline()) => {}
+                    () = self.wait_until(self.next_deadline()) => {}
                     ended = &mut overruling, if !lost.is_empty() => return ended,
                 }
                 self.note_expiries().await?;
@@ -114,6 +114,13 @@ impl Leases {
     fn next_deadline(&self) -> Option<Instant> {
         let records = self.records.all();
         records.iter().filter(|record| !record.spec().expired).map(|record| self.deadlines.of(record.spec()).0).min()
+    }
+
+    async fn wait_until(&self, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => self.deadlines.pass(deadline).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The types of leases whose expiry is noted, but for those of leases that are held.
@@ -192,11 +199,4 @@ fn set_unknown(condition: &mut Condition, lost: &Lost, now: Timestamp) {
 
 fn is_open(ledger: &Ledger) -> bool {
     !matches!(*ledger.state().borrow(), LedgerState::Closed | LedgerState::Failed)
-}
-
-async fn wait_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }

@@ -35,7 +35,8 @@ impl Leases {
     /// # Errors
     /// As [`Ledger::registry`].
     pub async fn open(ledger: &Ledger) -> Result<Self> {
-        let leases = Self { records: ledger.registry(LeaseStrategy).await?, deadlines: Arc::default() };
+        let deadlines = Deadlines::new(Arc::clone(&ledger.options().clock)).into();
+        let leases = Self { records: ledger.registry(LeaseStrategy).await?, deadlines };
         for record in leases.records.all() {
             // Its time runs from now.
             leases.deadlines.of(record.spec());

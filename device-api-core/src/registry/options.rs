@@ -2,15 +2,29 @@
 //! How a ledger behaves: clock, history, limits and waiting times.
 
 use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::resource::Timestamp;
 
-/// Tells the time. The registry looks at no other clock for what it stores.
+/// Tells the time. The registry looks at no other clock for what it stores, nor for how long a lease lasts.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// Now.
+    /// Now, as people write it. It may be set, backward too.
     fn now(&self) -> Timestamp;
+
+    /// Now, by the time that passes and that nobody sets: tokio's, unless a clock of tests says otherwise.
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Waits until [`Self::instant`] has come to this.
+    fn sleep_until(&self, instant: Instant) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep_until(instant))
+    }
 }
 
 /// This machine's clock.

@@ -37,7 +37,7 @@
 //! A backend is tested alone, and then with a registry on it: [`contract`] has what every server of
 //! the API promises, in process and over the wire alike, [`leases`] the same of leases, [`local`] what needs the inside.
 //!
-//! For tests of code that uses the API there are a [`ManualClock`] and [`FaultyVerbs`]: any handle,
+//! For tests of code that uses the API there are a [`ManualClock`], [`FaultyVerbs`] and [`FaultyLeases`]: any handle,
 //! whose calls fail, hang and break off when the test says so.
 
 // Cases fail by panicking, as tests do.
@@ -63,7 +63,7 @@ mod seed;
 mod suite;
 
 pub use self::backend::{Backend, Case, CaseFuture, Site, run};
-pub use self::calls::{CallFault, CallFaults, FaultyVerbs, FaultyWatch, Verb, WatchFault};
+pub use self::calls::{CallFault, CallFaults, FaultyLeases, FaultyVerbs, FaultyWatch, Verb, WatchFault};
 pub use self::clock::ManualClock;
 pub use self::faulty::{Call, Fault, Faults, FaultyStorage};
 

@@ -29,10 +29,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Code under test gets the handle that it has in production, one of three that behave the same and
-//! share the faults: [`TestServer::gpus`] for code that takes any
-//! [`Verbs`](device_api_core::registry::Verbs), with nothing in between;
-//! [`TestServer::service`] for code that takes the client's `Api`, through gRPC but no socket;
+//! Code under test gets the handles that it has in production, of one of three kinds that behave the same and
+//! share the faults: [`TestServer::gpus`] and [`TestServer::leases`] for code that takes any
+//! [`Verbs`](device_api_core::registry::Verbs) and [`LeaseVerbs`](device_api_core::lease::LeaseVerbs), with nothing in between;
+//! [`TestServer::service`] for code that takes the client's `Api` and `LeaseApi`, through gRPC but no socket;
 //! [`TestServer::address`] for code that connects by itself. The first two need no I/O, so a test may
 //! pause tokio's time.
 
@@ -44,9 +44,8 @@ mod server;
 mod service;
 
 pub use device_api_core::testing::{
-    Call, CallFault, CallFaults, Fault, Faults, FaultyVerbs, FaultyWatch, ManualClock, Verb, WatchFault,
+    Call, CallFault, CallFaults, Fault, Faults, FaultyLeases, FaultyVerbs, FaultyWatch, ManualClock, Verb, WatchFault,
 };
 
 pub use self::builder::TestServerBuilder;
 pub use self::server::TestServer;
-pub use self::service::FaultyGpuApi;

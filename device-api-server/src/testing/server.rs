@@ -3,18 +3,23 @@
 
 use std::sync::Arc;
 
+use device_api_core::lease::Leases;
 use device_api_core::proto::FILE_DESCRIPTOR_SET;
 use device_api_core::proto::v1alpha1::gpu_service_server::GpuServiceServer;
+use device_api_core::proto::v1alpha1::lease_service_server::LeaseServiceServer;
 use device_api_core::registry::{Ledger, LedgerOptions, PostParams, Registry};
 use device_api_core::resource::{Gpu, GpuStrategy};
-use device_api_core::testing::{CallFaults, Faults, FaultyStorage, FaultyVerbs, ManualClock};
+use device_api_core::testing::{CallFaults, Faults, FaultyLeases, FaultyStorage, FaultyVerbs, ManualClock};
 use device_api_store_memory::Memory;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tonic::service::Routes;
 
-use super::{FaultyGpuApi, TestServerBuilder};
+use super::TestServerBuilder;
+use super::service::{FaultyGpuApi, FaultyLeaseApi};
+use crate::server::MAX_LEASE;
 use crate::{Listener, ServeOptions, Server, ServerError, SocketOptions, SocketPath};
 
 /// A server over memory, in the process of its test.
@@ -32,6 +37,8 @@ pub struct TestServer {
     storage: Faults,
     /// The registry that is up; `None` while the server is down.
     gpus: watch::Sender<Option<Registry<Gpu>>>,
+    /// Those of the same ledger.
+    leases: watch::Sender<Option<Leases>>,
     running: Option<Running>,
     socket: Option<Socket>,
 }
@@ -39,6 +46,8 @@ pub struct TestServer {
 #[derive(Debug)]
 struct Running {
     ledger: Ledger,
+    /// Sees to the conditions of lost providers until the ledger is closed.
+    keeper: AbortOnDropHandle<()>,
     /// Where there is a socket.
     serving: Option<Serving>,
 }
@@ -71,6 +80,7 @@ impl TestServer {
             faults: CallFaults::new(),
             storage: Faults::new(),
             gpus: watch::Sender::new(None),
+            leases: watch::Sender::new(None),
             running: None,
             socket: builder.has_socket.then(Socket::new),
         };
@@ -89,10 +99,24 @@ impl TestServer {
         FaultyVerbs::following(self.gpus.subscribe(), &self.faults)
     }
 
-    /// The GPU service for `Client::from_service`, with no socket in between. It works across restarts.
+    /// The leases of providers, in process. The handle works across restarts.
     #[must_use]
-    pub fn service(&self) -> GpuServiceServer<FaultyGpuApi> {
+    pub fn leases(&self) -> FaultyLeases<Leases> {
+        FaultyLeases::following(self.leases.subscribe(), &self.faults)
+    }
+
+    /// The services of GPUs and of leases for `Client::from_service`, with no socket in between. They work across restarts.
+    #[must_use]
+    pub fn service(&self) -> Routes {
+        Routes::new(self.gpu_service()).add_service(self.lease_service())
+    }
+
+    fn gpu_service(&self) -> GpuServiceServer<FaultyGpuApi> {
         FaultyGpuApi::new(self.gpus.subscribe(), &self.faults).into_service()
+    }
+
+    fn lease_service(&self) -> LeaseServiceServer<FaultyLeaseApi> {
+        FaultyLeaseApi::new(self.leases.subscribe(), &self.faults).into_service()
     }
 
     /// Where it listens, such as `unix:///tmp/x/device-api.sock`: what `device-apiserver` takes as
@@ -106,7 +130,8 @@ impl TestServer {
         socket.expect("the server has no socket: start it with `on_socket`").path.to_string()
     }
 
-    /// The clock of the server. It stands still, at the start of 2026, until the test moves it.
+    /// The clock of the server. It stands still, at the start of 2026, until the test moves it. Leases end by it: who
+    /// advances it by more than their duration loses the providers that have not renewed them since.
     #[must_use]
     pub fn clock(&self) -> &ManualClock {
         &self.clock
@@ -168,16 +193,21 @@ impl TestServer {
         let storage = Box::new(FaultyStorage::new(Box::new(storage), &self.storage));
         let ledger = Ledger::open(storage, self.options.clone()).await.expect("the ledger opens");
         let gpus = ledger.registry(GpuStrategy).await.expect("the stored GPUs are GPUs");
-        self.gpus.send_replace(Some(gpus));
+        let leases = Leases::open(&ledger).await.expect("the stored leases are leases");
+        self.gpus.send_replace(Some(gpus.clone()));
+        self.leases.send_replace(Some(leases.clone()));
+        let keeper = AbortOnDropHandle::new(tokio::spawn(async move { leases.keep(gpus).await }));
         let serving = self.socket.as_ref().map(|socket| self.serve_on(socket, &ledger));
-        self.running = Some(Running { ledger, serving });
+        self.running = Some(Running { ledger, keeper, serving });
     }
 
     fn serve_on(&self, socket: &Socket, ledger: &Ledger) -> Serving {
         let listener = Listener::bind(&SocketOptions::new(socket.path.clone())).expect("the socket is free");
-        let service = self.service().max_decoding_message_size(self.serve.max_request_bytes);
+        let limit = self.serve.max_request_bytes;
+        let gpus = self.gpu_service().max_decoding_message_size(limit);
+        let leases = self.lease_service().max_decoding_message_size(limit.min(MAX_LEASE));
         let server = Server::new(ledger.clone()).with_options(self.serve.clone());
-        let server = server.add_service(service, FILE_DESCRIPTOR_SET);
+        let server = server.add_service(gpus, FILE_DESCRIPTOR_SET).add_service(leases, FILE_DESCRIPTOR_SET);
         let shutdown = CancellationToken::new();
         let asked = shutdown.clone().cancelled_owned();
         Serving { shutdown, task: AbortOnDropHandle::new(tokio::spawn(server.run(listener, asked))) }
@@ -190,8 +220,7 @@ impl TestServer {
     /// # Panics
     /// When the store does not close, or the server ended before it was asked to.
     pub async fn stop(&mut self) {
-        let Some(Running { ledger, serving }) = self.running.take() else { return };
-        self.gpus.send_replace(None);
+        let Some(Running { ledger, keeper, serving }) = self.take_down() else { return };
         self.faults.release();
         self.storage.release();
         let ended = match serving {
@@ -206,13 +235,14 @@ impl TestServer {
             Ok(()) | Err(ServerError::Cut { .. }) => {}
             Err(error) => panic!("the server did not end well: {}", crate::one_line(&error)),
         }
+        keeper.await.expect("the keeper of leases does not panic");
     }
 
     /// Stops the server as a crash does: calls in flight and watches lose their connection. What was
     /// acknowledged is kept. Until [`Self::start`] it is out of reach. Does nothing when it is down.
     pub async fn kill(&mut self) {
-        let Some(Running { ledger, serving }) = self.running.take() else { return };
-        self.gpus.send_replace(None);
+        let Some(Running { ledger, keeper, serving }) = self.take_down() else { return };
+        drop(keeper);
         self.faults.disconnect();
         if let Some(Serving { task, .. }) = serving {
             task.abort();
@@ -222,6 +252,14 @@ impl TestServer {
         self.storage.release();
         // A store that fails now would fail a server that crashes, too.
         let _ = ledger.close().await;
+    }
+
+    /// From here on the server is out of reach.
+    fn take_down(&mut self) -> Option<Running> {
+        let running = self.running.take()?;
+        self.gpus.send_replace(None);
+        self.leases.send_replace(None);
+        Some(running)
     }
 
     /// Stops the server in order, and starts it again with what it had stored.

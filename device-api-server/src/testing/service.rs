@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `GpuService` whose calls fail on purpose.
+//! `GpuService` and `LeaseService` whose calls fail on purpose.
 
+use device_api_core::lease::Leases;
 use device_api_core::proto::v1alpha1 as wire;
 use device_api_core::proto::v1alpha1::gpu_service_server::{GpuService, GpuServiceServer};
+use device_api_core::proto::v1alpha1::lease_service_server::{LeaseService, LeaseServiceServer};
 use device_api_core::registry::Registry;
 use device_api_core::resource::Gpu;
 use device_api_core::testing::{CallFaults, FaultyWatch, Verb};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::GpuApi;
+use crate::{GpuApi, LeaseApi};
 
 /// [`GpuApi`] on the server that is up at each call, but for its [`CallFaults`].
 #[derive(Clone, Debug)]
-pub struct FaultyGpuApi {
+pub(super) struct FaultyGpuApi {
     /// `None` while the server is down.
     gpus: watch::Receiver<Option<Registry<Gpu>>>,
     faults: CallFaults,
@@ -22,11 +24,11 @@ pub struct FaultyGpuApi {
 type Reply<T> = Result<Response<T>, Status>;
 
 impl FaultyGpuApi {
-    pub(crate) fn new(gpus: watch::Receiver<Option<Registry<Gpu>>>, faults: &CallFaults) -> Self {
+    pub(super) fn new(gpus: watch::Receiver<Option<Registry<Gpu>>>, faults: &CallFaults) -> Self {
         Self { gpus, faults: faults.clone() }
     }
 
-    pub(crate) fn into_service(self) -> GpuServiceServer<Self> {
+    pub(super) fn into_service(self) -> GpuServiceServer<Self> {
         GpuServiceServer::new(self)
     }
 
@@ -74,5 +76,43 @@ impl GpuService for FaultyGpuApi {
     async fn patch_gpu(&self, request: Request<wire::PatchGpuRequest>) -> Reply<wire::Gpu> {
         let verb = if request.get_ref().subresources.is_empty() { Verb::Patch } else { Verb::PatchStatus };
         self.faults.call(verb, self.inner()?.patch_gpu(request)).await
+    }
+}
+
+/// [`LeaseApi`] on the server that is up at each call, but for its [`CallFaults`].
+#[derive(Clone, Debug)]
+pub(super) struct FaultyLeaseApi {
+    /// `None` while the server is down.
+    leases: watch::Receiver<Option<Leases>>,
+    faults: CallFaults,
+}
+
+impl FaultyLeaseApi {
+    pub(super) fn new(leases: watch::Receiver<Option<Leases>>, faults: &CallFaults) -> Self {
+        Self { leases, faults: faults.clone() }
+    }
+
+    pub(super) fn into_service(self) -> LeaseServiceServer<Self> {
+        LeaseServiceServer::new(self)
+    }
+
+    fn inner(&self) -> Result<LeaseApi, Status> {
+        let leases = self.leases.borrow().clone().ok_or_else(CallFaults::lost)?;
+        Ok(LeaseApi::new(leases))
+    }
+}
+
+#[tonic::async_trait]
+impl LeaseService for FaultyLeaseApi {
+    async fn acquire_lease(&self, request: Request<wire::AcquireLeaseRequest>) -> Reply<wire::Lease> {
+        self.faults.call(Verb::AcquireLease, self.inner()?.acquire_lease(request)).await
+    }
+
+    async fn release_lease(&self, request: Request<wire::ReleaseLeaseRequest>) -> Reply<()> {
+        self.faults.call(Verb::ReleaseLease, self.inner()?.release_lease(request)).await
+    }
+
+    async fn list_leases(&self, request: Request<wire::ListLeasesRequest>) -> Reply<wire::ListLeasesResponse> {
+        self.faults.call(Verb::ListLeases, self.inner()?.list_leases(request)).await
     }
 }

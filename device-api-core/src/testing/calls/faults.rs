@@ -33,6 +33,12 @@ pub enum Verb {
     PatchStatus,
     /// A delete.
     Delete,
+    /// An acquisition of a lease, or its renewal.
+    AcquireLease,
+    /// A release of a lease.
+    ReleaseLease,
+    /// A list of leases.
+    ListLeases,
 }
 
 /// How a call fails.

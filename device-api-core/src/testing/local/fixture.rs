@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use super::{Nic, NicStrategy};
 use crate::lease::Leases;
-use crate::registry::{Clock, Ledger, LedgerOptions, Registry};
-use crate::resource::{Gpu, GpuStrategy, Timestamp};
+use crate::registry::{Ledger, LedgerOptions, Registry};
+use crate::resource::{Gpu, GpuStrategy};
 use crate::storage::StorageError;
 use crate::testing::contract::World;
 use crate::testing::leases::LeaseWorld;
@@ -37,12 +37,6 @@ pub struct Running {
     pub gpus: Registry<Gpu>,
     /// A second one, which shares the ledger.
     pub nics: Registry<Nic>,
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Self::now(self)
-    }
 }
 
 impl Fixture {
