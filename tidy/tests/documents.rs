@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the documents say is there, and is so.
 
-use tidy::{read, root, sources};
+use tidy::{names, read, root, sources};
 
 /// The command that runs every test, as the README gives it.
 const TEST_COMMAND: &str = "cargo test --workspace";
@@ -32,4 +32,14 @@ fn links_lead_somewhere() {
 #[test]
 fn the_style_guide_is_short() {
     assert!(read("STYLE.md").lines().count() <= 150);
+}
+
+/// To test code that uses the API is to be no work: the README's example stays as short as it was made.
+#[test]
+fn the_readmes_test_with_a_test_server_has_at_most_15_lines() {
+    let readme = read("README.md");
+    let blocks: Vec<_> = readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let mut tests = blocks.iter().filter(|block| names(block, "TestServer")).peekable();
+    assert!(tests.peek().is_some(), "README.md has no test");
+    assert!(tests.all(|test| test.lines().count() <= 15), "{tests:?}");
 }
