@@ -146,3 +146,56 @@ async fn metadata_that_nobody_would_act_upon_is_refused_and_not_dropped() {
     none["metadata"]["finalizers"] = json!([]);
     assert_eq!(node.send("PUT", &path, &none).await.0, 200);
 }
+
+#[tokio::test]
+async fn a_json_patch_of_all_metadata_hides_no_finalizer_in_it() {
+    let (node, _) = Node::with(&["a"]).await;
+    let path = format!("{GPUS}/a");
+    let whole = node.get(&path).await.1;
+    let with = |field: &str, value: Value| {
+        let mut object = whole.clone();
+        object["metadata"][field] = value;
+        object
+    };
+    let finalizers = with("finalizers", json!(["x/y"]));
+    let owners = with("ownerReferences", json!([{"name": "x"}]));
+    let generated = with("generateName", json!("a-"));
+    for operation in ["add", "replace"] {
+        for (object, field) in [(&finalizers, "finalizers"), (&owners, "ownerReferences"), (&generated, "generateName")]
+        {
+            for (pointer, value) in [("", object), ("/metadata", &object["metadata"])] {
+                let patch = json!([{"op": operation, "path": pointer, "value": value}]);
+                for path in [path.clone(), format!("{path}/status")] {
+                    let answer = node.patch("json-patch", &path, &patch).await;
+                    assert_failed(&answer, 400, "BadRequest", &format!("metadata.{field}: is not supported"));
+                }
+            }
+        }
+    }
+    for (below, field) in [
+        (json!({"op": "add", "path": "/metadata/finalizers/-", "value": "x/y"}), "finalizers"),
+        (json!({"op": "copy", "path": "/metadata/ownerReferences", "from": "/metadata/labels"}), "ownerReferences"),
+    ] {
+        let answer = node.patch("json-patch", &path, &json!([below])).await;
+        assert_failed(&answer, 400, "BadRequest", &format!("metadata.{field}: is not supported"));
+    }
+    // What is made elsewhere first.
+    for (operation, source, pointer) in
+        [("copy", &finalizers, ""), ("move", &finalizers, ""), ("copy", &finalizers["metadata"], "/metadata")]
+    {
+        let add = json!({"op": "add", "path": "/spec/aside", "value": source});
+        let patch = json!([add, {"op": operation, "path": pointer, "from": "/spec/aside"}]);
+        let answer = node.patch("json-patch", &path, &patch).await;
+        assert_failed(&answer, 400, "BadRequest", "metadata: cannot be copied or moved as a whole");
+    }
+    assert_eq!(node.get(&path).await.1, whole);
+
+    // Without such a field it is a patch like any other.
+    let mut labelled = with("labels", json!({"finalizers": "none"}));
+    labelled["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    for (pointer, value) in [("", &labelled), ("/metadata", &labelled["metadata"])] {
+        let patch = json!([{"op": "replace", "path": pointer, "value": value}]);
+        let (code, patched) = node.patch("json-patch", &path, &patch).await;
+        assert_eq!((code, &patched["metadata"]["labels"]), (200, &json!({"finalizers": "none"})), "{patched}");
+    }
+}
