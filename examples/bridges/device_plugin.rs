@@ -31,6 +31,8 @@ pub(crate) const RESOURCE: &str = "example.com/gpu";
 pub(crate) const SOCKET: &str = "example-gpu.sock";
 /// The socket of the kubelet.
 const KUBELET: &str = "kubelet.sock";
+/// How long the name of a device may be, in bytes.
+const MAX_ID: usize = 63;
 /// How often it is looked whether the kubelet is another one.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -98,10 +100,13 @@ async fn register(kubelet: &Path) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// NVML's name for the device, which a container runtime knows too; 63 characters at most.
-fn id(device: &Device) -> &str {
-    let (uuid, name) = (device.gpu.spec.uuid.as_str(), device.gpu.metadata.name.as_str());
-    if uuid.is_empty() { name } else { uuid }
+/// NVML's name for the device, which a container runtime knows too, or where that is no name for the kubelet and for CDI, the API's.
+fn id(device: &Device) -> String {
+    let uuid = &device.gpu.spec.uuid;
+    let is_name = (1..=MAX_ID).contains(&uuid.len())
+        && uuid.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && uuid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+    if is_name { uuid.clone() } else { device.label() }
 }
 
 fn tell(devices: &[Device]) -> ListAndWatchResponse {
@@ -112,7 +117,7 @@ fn tell(devices: &[Device]) -> ListAndWatchResponse {
         };
         let numa_node = device.gpu.status.device.as_ref().and_then(|facts| facts.numa_node);
         let topology = numa_node.map(|node| TopologyInfo { nodes: vec![NumaNode { id: node.into() }] });
-        v1beta1::Device { id: id(device).to_owned(), health: health.to_owned(), topology }
+        v1beta1::Device { id: id(device), health: health.to_owned(), topology }
     });
     ListAndWatchResponse { devices: devices.collect() }
 }
@@ -122,7 +127,7 @@ impl Plugin {
     fn allocate_to(&self, request: &ContainerAllocateRequest) -> Result<ContainerAllocateResponse, Status> {
         let devices = self.devices.list();
         let cdi_devices = request.devices_ids.iter().map(|wanted| {
-            let device = devices.iter().find(|device| id(device) == wanted);
+            let device = devices.iter().find(|device| id(device) == *wanted);
             let device = device.ok_or_else(|| Status::not_found(format!("device {wanted:?} is gone")))?;
             match device.verdict {
                 Verdict::Healthy => Ok(CdiDevice { name: format!("{RESOURCE}={wanted}") }),

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How often it is looked whether the server is silent for too long, or a report is due.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// How long a DNS label may be, in bytes.
+const MAX_LABEL: usize = 63;
+
 /// All devices; cheap to clone. All bridges of a process read one reflector.
 #[derive(Clone, Debug)]
 pub(crate) struct Devices {
@@ -32,6 +35,23 @@ pub(crate) struct Device {
     pub(crate) reasons: Vec<Condition>,
     /// Verdict and reasons, in one line for people.
     pub(crate) why: String,
+}
+
+impl Device {
+    /// What Kubernetes calls the device, in slices, claims and health alike: a DNS label, where the API has subdomains.
+    ///
+    /// A name that is none is cut and loses its dots, and a hash of it all keeps it apart from others: two devices of one
+    /// name, and the API server refuses the slice. The hash, FNV-1a, must stay as it is, since claims have the name.
+    pub(crate) fn label(&self) -> String {
+        let name = self.gpu.metadata.name.as_str();
+        if name.len() <= MAX_LABEL && !name.contains('.') {
+            return name.to_owned();
+        }
+        let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = format!("-{:016x}", name.bytes().fold(0xcbf2_9ce4_8422_2325, step));
+        let start: String = name.replace('.', "-").chars().take(MAX_LABEL - hash.len()).collect();
+        start + &hash
+    }
 }
 
 impl Devices {

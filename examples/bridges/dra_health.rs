@@ -60,8 +60,8 @@ impl DraHealth {
 }
 
 fn health(device: &Device, pool: &str) -> DeviceHealth {
-    // A driver that names its devices otherwise than the API does, finds its own name here, by `spec.uuid`.
-    let device_name = device.gpu.metadata.name.clone();
+    // As in the slices. A driver that names its devices otherwise finds its own name here, by `spec.uuid`.
+    let device_name = device.label();
     let health = match device.verdict {
         Verdict::Healthy => HealthStatus::Healthy,
         Verdict::Unhealthy => HealthStatus::Unhealthy,

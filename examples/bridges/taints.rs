@@ -89,7 +89,7 @@ pub(crate) fn tell(devices: &[Device]) -> Vec<SliceDevice> {
         let uuid = &device.gpu.spec.uuid;
         let is_attribute = !uuid.is_empty() && uuid.len() <= MAX_ATTRIBUTE;
         SliceDevice {
-            name: device.gpu.metadata.name.clone(),
+            name: device.label(),
             attributes: if is_attribute { json!({"uuid": {"string": uuid}}) } else { json!({}) },
             taints: taints(device),
         }
@@ -120,9 +120,11 @@ impl Pool {
             self.names = names;
             self.generation += 1;
         }
-        let count = devices.chunks(MAX_DEVICES).len();
-        let pool = json!({"name": self.node, "generation": self.generation, "resourceSliceCount": count});
-        let slice = |(index, devices): (usize, &[SliceDevice])| {
+        // A pool without devices has a slice that says so: without one, the slices of an earlier state would go on to count.
+        let parts: Vec<&[SliceDevice]> =
+            if devices.is_empty() { vec![devices] } else { devices.chunks(MAX_DEVICES).collect() };
+        let pool = json!({"name": self.node, "generation": self.generation, "resourceSliceCount": parts.len()});
+        let slice = |(index, devices): (usize, &&[SliceDevice])| {
             json!({
                 "apiVersion": "resource.k8s.io/v1",
                 "kind": "ResourceSlice",
@@ -130,6 +132,6 @@ impl Pool {
                 "spec": {"driver": DRIVER, "nodeName": self.node, "pool": pool, "devices": devices},
             })
         };
-        devices.chunks(MAX_DEVICES).enumerate().map(slice).collect()
+        parts.iter().enumerate().map(slice).collect()
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use device_api_client::core::registry::PostParams;
 use device_api_client::core::resource::ConditionStatus::{False, True};
+use device_api_client::core::resource::{Gpu, GpuSpec, ObjectMeta};
 use device_api_client::{Client, ConnectOptions, Transport};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -157,4 +159,20 @@ async fn a_plugin_that_the_kubelet_refuses_ends_and_says_so() {
     let _kubelet = Kubelet::start(folder.path(), true);
     let ended = timeout(LONG, run(&node, folder.path()).join_next()).await.unwrap().unwrap().unwrap();
     assert!(ended.unwrap_err().contains("unsupported version"));
+}
+
+#[tokio::test]
+async fn a_device_whose_uuid_is_no_name_is_given_out_by_a_name_of_its_own() {
+    let (node, folder) = (Node::start().await, TempDir::new().unwrap());
+    let spec = GpuSpec { uuid: "tray 3, slot 1".to_owned() };
+    let odd = Gpu { metadata: ObjectMeta::named("gpu.odd"), spec, ..Gpu::default() };
+    node.server.registry().create(&PostParams::default(), &odd).await.unwrap();
+    node.set("gpu.odd", True).await;
+    let mut kubelet = Kubelet::start(folder.path(), false);
+    let _plugin = run(&node, folder.path());
+    let mut plugin = kubelet.plugin().await;
+    let name = "gpu-odd-3c710e576c0418aa".to_owned();
+    let others = [(uuid(0), "Healthy"), (uuid(1), "Unhealthy"), (uuid(2), "Unhealthy")];
+    plugin.until(&[&others[..], &[(name.clone(), "Healthy")]].concat()).await;
+    assert_eq!(plugin.allocate(&name).await.unwrap(), [format!("example.com/gpu={name}")]);
 }

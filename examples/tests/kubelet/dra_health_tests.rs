@@ -2,15 +2,18 @@
 //! The kubelet's side of the health of DRA devices, in virtual time.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use device_api_client::Reflector;
 use device_api_client::core::health::Polarities;
-use device_api_client::core::registry::DeleteParams;
+use device_api_client::core::registry::{DeleteParams, PostParams};
 use device_api_client::core::resource::ConditionStatus::{False, True};
+use device_api_client::core::resource::Gpu;
 use device_api_client::watcher::Config;
+use device_api_client::{Reflector, VerbsExt as _};
 use device_api_server::testing::{CallFault, Verb};
+use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 use tonic::service::Routes;
@@ -21,6 +24,7 @@ use crate::kubelet::v1::dra_resource_health_client::DraResourceHealthClient;
 use crate::kubelet::v1::{DeviceHealth, HealthStatus, NodeWatchResourcesRequest, NodeWatchResourcesResponse};
 use crate::kubelet::v1alpha1;
 use crate::node::Node;
+use crate::taints;
 
 use HealthStatus::{Healthy, Unhealthy, Unknown};
 
@@ -181,4 +185,21 @@ async fn the_stream_ends_well_when_the_reflector_stops() {
     kubelet.until("gpu-0", Healthy).await;
     node.reflector.stop().await;
     assert_eq!(kubelet.take().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kubelet_is_told_the_name_that_the_slices_have() {
+    let node = Node::start().await;
+    node.server.registry().entry("gpu.odd").or_create(&PostParams::default(), Gpu::default).await.unwrap();
+    node.set("gpu.odd", True).await;
+    let mut slices = pin!(node.devices().follow(None, taints::tell));
+    let devices = loop {
+        let devices = slices.next().await.unwrap();
+        if devices.len() == 4 {
+            break devices;
+        }
+    };
+    let mut kubelet = Kubelet::connect(routes(&node)).await;
+    kubelet.until(&devices[3].name, Healthy).await;
+    assert!(kubelet.known.keys().eq(devices.iter().map(|device| &device.name)), "{:?}", kubelet.known.keys());
 }

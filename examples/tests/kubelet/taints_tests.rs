@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the scheduler and the controller of evictions read in ResourceSlices.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -77,6 +78,36 @@ fn taints_are_such_that_kubernetes_takes_them() {
     }
     let many: Vec<_> = std::iter::repeat_with(sick).take(40).collect();
     assert_eq!(taints::taints(&device("a", &many, None)).len(), 16);
+}
+
+#[test]
+fn a_name_that_is_no_dns_label_becomes_one_and_stays_apart_from_others() {
+    let is_label = |name: &str| {
+        let inner = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        (1..=63).contains(&name.len()) && inner && !name.starts_with('-') && !name.ends_with('-')
+    };
+    let longest = "a".repeat(63);
+    let kept = ["gpu-0", "gpu-0-left", &longest];
+    let (too_long, cut_at_a_dot) = (format!("{longest}a"), format!("{}.b", "a".repeat(250)));
+    let mapped = ["gpu-0.left", "gpu.0-left", "gpu.0.left", "0.0", &too_long, &cut_at_a_dot, &"a.".repeat(100)[..199]];
+    let names: Vec<_> = kept.iter().chain(&mapped).map(|name| device(name, &[], None).label()).collect();
+    assert_eq!(names[..kept.len()], kept);
+    assert!(names.iter().all(|name| is_label(name)), "{names:#?}");
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:#?}");
+    // Claims have it: it is the same for ever.
+    assert_eq!(names[3], "gpu-0-left-d7ed1dd86f9ca01f");
+    let [told] = &taints::tell(&[device("gpu-0.left", &[], None)])[..] else { panic!("it is one device") };
+    assert_eq!(told.name, names[3]);
+}
+
+#[test]
+fn a_pool_whose_devices_have_gone_says_so() {
+    let mut pool = Pool::new("node-a", 7);
+    pool.slices(&taints::tell(&[device("gpu-0", &[], None)]));
+    let slices = pool.slices(&[]);
+    assert_eq!(slices.len(), 1);
+    assert_eq!(slices[0]["spec"]["pool"], json!({"name": "node-a", "generation": 9, "resourceSliceCount": 1}));
+    assert_eq!(slices[0]["spec"]["devices"], json!([]));
 }
 
 #[test]
