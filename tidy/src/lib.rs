@@ -62,13 +62,14 @@ pub fn sources(extensions: &[&str]) -> Vec<Source> {
     found
 }
 
-/// What `cargo metadata` knows of the workspace and of everything it depends on.
+/// What `cargo metadata` knows of the workspace and of everything it depends on, on any target: who has only built the
+/// workspace has not fetched all of it, and cargo does so now.
 ///
 /// # Panics
-/// When cargo fails: `Cargo.lock` is not up to date, or a dependency was never fetched.
+/// When cargo fails: `Cargo.lock` is not up to date, or a dependency cannot be fetched.
 #[must_use]
 pub fn metadata() -> Value {
-    serde_json::from_str(&cargo(&["metadata", "--format-version=1", "--locked", "--offline"])).unwrap()
+    serde_json::from_str(&cargo(&["metadata", "--format-version=1", "--locked"])).unwrap()
 }
 
 /// The crates that `package` builds with for its users, by name: no development dependencies, on any
@@ -81,7 +82,6 @@ pub fn tree(package: &str, features: &str) -> BTreeSet<String> {
     let out = cargo(&[
         "tree",
         "--locked",
-        "--offline",
         "--target=all",
         "--edges=normal",
         "--prefix=none",
