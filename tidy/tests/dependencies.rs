@@ -138,3 +138,16 @@ fn every_published_crate_says_what_crates_io_asks_for() {
         }
     }
 }
+
+/// docs.rs builds a crate without features unless its manifest says otherwise, and what is behind them is not to be found.
+#[test]
+fn what_is_behind_a_feature_is_on_docs_rs() {
+    let metadata = metadata();
+    let published = members(&metadata).into_iter().filter(|package| package["publish"].is_null());
+    let has_features = |package: &&Value| package["features"].as_object().unwrap().keys().any(|name| name != "default");
+    let mut with_features = published.filter(has_features).peekable();
+    assert!(with_features.peek().is_some(), "no crate has features");
+    for package in with_features {
+        assert_eq!(package["metadata"]["docs"]["rs"]["all-features"], true, "{}", package["name"]);
+    }
+}
