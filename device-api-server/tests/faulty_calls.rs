@@ -12,15 +12,21 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use device_api_core::patch::{Patch, PatchType};
-use device_api_core::registry::{DeleteParams, GetParams, LedgerOptions, ListParams, PostParams, Verbs, WatchParams};
-use device_api_core::resource::Gpu;
+use device_api_core::registry::{
+    DeleteParams, GetParams, LedgerOptions, Limits, ListParams, PostParams, Verbs, VersionMatch, WatchParams,
+};
+use device_api_core::resource::{Condition, ConditionStatus, Gpu};
 use device_api_core::storage::StorageErrorKind;
 use device_api_core::{Error, Result};
 use device_api_server::testing::{Call, CallFault, CallFaults, Fault, TestServer, Verb, WatchFault};
 use worlds::{gpu, next, until_end, within};
 
 async fn server() -> TestServer {
-    let options = LedgerOptions::default().with_version_wait(Duration::from_millis(10));
+    server_with(Limits::default()).await
+}
+
+async fn server_with(limits: Limits) -> TestServer {
+    let options = LedgerOptions::default().with_version_wait(Duration::from_millis(10)).with_limits(limits);
     TestServer::builder().with_gpus(3).with_ledger_options(options).on_socket().start().await
 }
 
@@ -37,6 +43,9 @@ async fn refusals(_: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<Error> {
     let mut stale = gpu("gpu-0");
     stale.metadata.resource_version = "1".to_owned();
     let json = |text: &str| Patch::new(PatchType::Json, text.as_bytes().to_vec());
+    let (mut large, mut elsewhere) = (gpu("large"), gpu("x"));
+    large.metadata.annotations.insert("note".to_owned(), "x".repeat(40 << 10));
+    elsewhere.metadata.namespace = "right".to_owned();
     vec![
         refused(gpus.get("none").await),
         refused(gpus.create(&post, &gpu("gpu-0")).await),
@@ -50,14 +59,41 @@ async fn refusals(_: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<Error> {
         refused(gpus.list(&ListParams::default().labels("a b")).await),
         refused(gpus.list(&ListParams::default().at("1").continue_token("x")).await),
         refused(gpus.get_with("gpu-0", &GetParams::default().at("99999999999999999")).await),
+        refused(gpus.list(&ListParams::default().at("1").matching(VersionMatch::Exact)).await),
+        refused(gpus.create(&post, &large).await),
+        refused(gpus.create(&post, &gpu("fourth")).await),
+        refused(gpus.patch("gpu-0", &post, &json(&" ".repeat(65 << 10))).await),
+        refused(gpus.list(&ListParams::default().labels("x".repeat(17 << 10))).await),
+        refused(gpus.namespaced("left").create(&post, &elsewhere).await),
+        refused(gpus.create(&post.clone().manager("two\nlines"), &gpu("x")).await),
     ]
 }
 
 #[tokio::test]
 async fn a_refusal_is_the_same_value_whatever_is_in_between() {
-    let refusals = everywhere!(server().await, refusals);
+    let limits = Limits::default().with_max_objects(3).with_max_object_bytes(32 << 10);
+    let refusals = everywhere!(server_with(limits).await, refusals);
     let reasons: BTreeSet<_> = refusals.iter().map(|error| error.reason().as_str()).collect();
-    assert!(reasons.len() >= 7, "{reasons:?}");
+    assert!(reasons.len() >= 9, "{reasons:?}");
+}
+
+async fn too_large(_: &TestServer, gpus: impl Verbs<Gpu>) -> Error {
+    let mut large = gpu("large");
+    let said =
+        |number| Condition::new(format!("Type{number}"), ConditionStatus::True).with_message("x".repeat(32 << 10));
+    large.status.conditions = (0..200).map(said).collect();
+    refused(gpus.create(&PostParams::default(), &large).await)
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_a_message_is_so_whatever_is_in_between() {
+    let server = server().await;
+    let in_process = within(too_large(&server, server.gpus())).await;
+    assert!(matches!(in_process, Error::TooLarge { .. }), "{in_process:?}");
+    assert_eq!(within(too_large(&server, worlds::through_grpc(&server))).await, in_process);
+    // A socket has a limit of its own, which is reached first.
+    let over_socket = within(too_large(&server, worlds::over_socket(&server))).await;
+    assert_eq!(over_socket.reason(), in_process.reason(), "{over_socket:?}");
 }
 
 async fn three_lists(server: &TestServer, gpus: impl Verbs<Gpu>) -> Vec<Result<usize>> {

@@ -108,7 +108,9 @@ impl TestServer {
     /// The services of GPUs and of leases for `Client::from_service`, with no socket in between. They work across restarts.
     #[must_use]
     pub fn service(&self) -> Routes {
-        Routes::new(self.gpu_service()).add_service(self.lease_service())
+        // Messages have limits on a socket. Here the registry says what is too large, as it does in process.
+        let gpus = self.gpu_service().max_decoding_message_size(usize::MAX);
+        Routes::new(gpus).add_service(self.lease_service().max_decoding_message_size(usize::MAX))
     }
 
     fn gpu_service(&self) -> GpuServiceServer<FaultyGpuApi> {
