@@ -43,3 +43,17 @@ fn the_readmes_test_with_a_test_server_has_at_most_15_lines() {
     assert!(tests.peek().is_some(), "README.md has no test");
     assert!(tests.all(|test| test.lines().count() <= 15), "{tests:?}");
 }
+
+#[test]
+fn the_code_of_each_guide_is_compiled_and_run() {
+    let included = read("examples/src/lib.rs");
+    let guides: Vec<_> = sources(&["md"]).into_iter().filter(|file| file.path.starts_with("docs/guide-")).collect();
+    assert!(guides.len() >= 4, "only {} guides", guides.len());
+    for guide in guides {
+        assert!(included.contains(&format!("include_str!(\"../../{}\")", guide.path)), "{} is no doctest", guide.path);
+        // Such as `ignore` and `no_run`.
+        let kept_back: Vec<_> = guide.text.lines().filter(|line| line.starts_with("```rust,")).collect();
+        assert!(kept_back.is_empty(), "{}: {kept_back:?}", guide.path);
+        assert!(guide.text.contains("\n```rust\n"), "{} has no code", guide.path);
+    }
+}
