@@ -14,12 +14,16 @@ use crate::transport::Transport;
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use device_api_client::core::lease::{AcquireLease, LeaseState, LeaseVerbs as _};
+/// use device_api_client::core::lease::{AcquireLease, LeaseState, LeaseVerbs as _, unique_identity};
 /// use device_api_client::{Client, LeaseApi};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let leases = LeaseApi::new(Client::try_default().await?);
-/// let request = AcquireLease::new("thermal").with_condition_types(["ThermalHealthy"]).take_over();
+/// // Should an answer be lost, the same request has the same lease: the server knows it by the identity.
+/// let request = AcquireLease::new("thermal")
+///     .with_condition_types(["ThermalHealthy"])
+///     .with_holder_identity(unique_identity())
+///     .take_over();
 /// let renewal = request.clone().with_id(leases.acquire(&request).await?.id);
 /// loop {
 ///     tokio::time::sleep(Duration::from_secs(10)).await;

@@ -17,7 +17,7 @@ use device_api_core::registry::{Part, PostParams, WatchEvent, WatchParams};
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, ObjectMeta};
 use prost::Message as _;
 use support::{Daemon, PATIENCE, raw};
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// Where a provider that runs as a process of its own finds the server.
 const SOCKET: &str = "LEASE_TEST_SOCKET";
@@ -104,13 +104,86 @@ async fn a_provider_that_is_killed_is_lost_and_its_next_run_takes_over() {
     until(PROVIDER_LOST).await;
 }
 
+/// A call of the lease service whose message is bytes.
+async fn call(client: &Client, method: &str, message: Vec<u8>) -> Result<Vec<u8>, Status> {
+    raw::call(client, &format!("/nvidia.nvsentinel.v1alpha1.LeaseService/{method}"), message).await
+}
+
+#[tokio::test]
+async fn who_asks_again_by_its_identity_has_the_same_lease_also_after_a_kill_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_in(folder.path(), &[]);
+    let request = |holder_identity: &str, take_over| wire::AcquireLeaseRequest {
+        name: "nvml".to_owned(),
+        condition_types: vec!["NVMLReady".to_owned()],
+        duration: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        holder_identity: holder_identity.to_owned(),
+        take_over,
+        ..Default::default()
+    };
+    let acquire = async |client: &Client, request: wire::AcquireLeaseRequest| {
+        let lease = call(client, "AcquireLease", request.encode_to_vec()).await?;
+        Ok::<_, Status>(wire::Lease::decode(lease.as_slice()).unwrap())
+    };
+    let first = acquire(&daemon.client(), request("me", true)).await.unwrap();
+    assert_eq!(first.holder_identity, "me");
+    for _ in 0..2 {
+        let client = daemon.client();
+        for take_over in [false, true] {
+            let again = acquire(&client, request("me", take_over)).await.unwrap();
+            assert_eq!((&again.id, again.state.as_str(), again.acquired_at), (&first.id, "Held", first.acquired_at));
+        }
+        for other in ["", "you", "ME"] {
+            let refusal = acquire(&client, request(other, false)).await.unwrap_err();
+            assert_eq!(refusal.code(), Code::Aborted, "{other:?}: {refusal}");
+        }
+        let listed = call(&client, "ListLeases", Vec::new()).await.unwrap();
+        let [listed] = &wire::ListLeasesResponse::decode(listed.as_slice()).unwrap().leases[..] else {
+            panic!("one lease")
+        };
+        assert_eq!((&listed.id, &listed.holder_identity), (&first.id, &first.holder_identity));
+        daemon.kill();
+        daemon = Daemon::start_in(folder.path(), &[]);
+    }
+    assert_ne!(acquire(&daemon.client(), request("you", true)).await.unwrap().id, first.id);
+    daemon.assert_well().await;
+}
+
+#[tokio::test]
+async fn hostile_identities_are_refused_and_hold_nothing() {
+    let daemon = Daemon::start(&[]);
+    let client = daemon.client();
+    let sane = wire::AcquireLeaseRequest {
+        name: "nvml".to_owned(),
+        condition_types: vec!["NVMLReady".to_owned()],
+        ..Default::default()
+    };
+    let long = "i".repeat(20_000);
+    for bad in ["\0", "\u{1b}[2J", "a\r\nb", "\u{7f}", "ä", "\u{202e}", "\u{feff}me", &long[..129], &long] {
+        let request = wire::AcquireLeaseRequest { holder_identity: bad.to_owned(), ..sane.clone() };
+        let refusal = call(&client, "AcquireLease", request.encode_to_vec()).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{bad:?}: {refusal}");
+        let told = refusal.message();
+        assert!(told.contains("holderIdentity") && told.len() < 1_000, "{refusal}");
+    }
+    let too_long = wire::AcquireLeaseRequest { holder_identity: "i".repeat(1 << 20), ..sane.clone() };
+    let refusal = call(&client, "AcquireLease", too_long.encode_to_vec()).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal}");
+    // Field 6: text that is none, a number, and one that is longer than the message.
+    for bad in [&[0x32, 2, 0xc3, 0x28][..], &[0x30, 1], &[0x32, 0x7f, b'm'], &[0x32, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
+        let message = [sane.encode_to_vec().as_slice(), bad].concat();
+        let refusal = call(&client, "AcquireLease", message).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{bad:x?}: {refusal}");
+    }
+    assert!(call(&client, "ListLeases", Vec::new()).await.unwrap().is_empty(), "there is no lease");
+    daemon.assert_well().await;
+}
+
 #[tokio::test]
 async fn hostile_requests_for_leases_are_refused() {
     let daemon = Daemon::start(&[]);
     let client = daemon.client();
-    let call = async |method: &str, message: Vec<u8>| {
-        raw::call(&client, &format!("/nvidia.nvsentinel.v1alpha1.LeaseService/{method}"), message).await
-    };
+    let call = async |method: &str, message: Vec<u8>| call(&client, method, message).await;
     let sane = || wire::AcquireLeaseRequest {
         name: "nvml".to_owned(),
         condition_types: vec!["NVMLReady".to_owned()],

@@ -16,10 +16,17 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub(super) const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// How many condition types a lease may have.
 const MAX_TYPES: usize = 64;
+/// How long the identity of a holder may be, in ASCII characters.
+const MAX_IDENTITY: usize = 128;
 
 /// Checks all of a request.
 pub(super) fn request(request: &AcquireLease) -> Result<()> {
     let mut violations: Vec<FieldViolation> = check_name(&request.name).err().into_iter().collect();
+    let identity = &request.holder_identity;
+    if identity.len() > MAX_IDENTITY || !identity.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        let why = format!("Invalid value: must be at most {MAX_IDENTITY} printable ASCII characters");
+        violations.push(FieldViolation::new("holderIdentity", why));
+    }
     if !(SHORTEST..=LONGEST).contains(&request.duration) {
         let why = format!("Invalid value: must be from {SHORTEST:?} to {LONGEST:?}");
         violations.push(FieldViolation::new("duration", why));

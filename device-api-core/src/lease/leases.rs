@@ -58,6 +58,7 @@ impl Leases {
         Lease {
             name: name.to_owned(),
             id: spec.id.clone(),
+            holder_identity: spec.holder_identity.clone(),
             duration: spec.duration,
             condition_types: spec.condition_types.clone(),
             state,
@@ -74,10 +75,8 @@ impl Leases {
     async fn renewed(&self, request: &AcquireLease) -> Result<Option<Lease>> {
         let Some(record) = self.records.get_opt(&request.name).await? else { return Ok(None) };
         let spec = record.spec();
-        let is_same = request.id.as_ref() == Some(&spec.id)
-            && request.duration == spec.duration
-            && request.condition_types == spec.condition_types;
-        let is_renewed = is_same && self.deadlines.renew(spec, self.now());
+        let is_no_write = spec.is_held_by(request) && spec.is_as_asked(request);
+        let is_renewed = is_no_write && self.deadlines.renew(spec, self.now());
         Ok(is_renewed.then(|| self.lease(&request.name, spec, LeaseState::Held)))
     }
 
@@ -86,29 +85,28 @@ impl Leases {
         let name = &request.name;
         let now = self.now();
         let current = all.iter().find(|record| record.name() == *name).map(|record| record.spec());
-        let (id, acquired_at, state) = match (current, &request.id) {
-            (None, Some(_)) => return Err(Error::not_found::<LeaseRecord>(name)),
-            (Some(current), Some(id)) if *id == current.id => (id.clone(), current.acquired_at, self.state(current)),
-            (Some(current), Some(_)) => {
+        let own = current.filter(|current| current.is_held_by(request));
+        let (id, acquired_at, state) = match (own, current, &request.id) {
+            (Some(own), ..) => (own.id.clone(), own.acquired_at, self.state(own)),
+            (None, None, Some(_)) => return Err(Error::not_found::<LeaseRecord>(name)),
+            (None, Some(current), Some(_)) => {
                 let why = format!("it was taken over at {}: stop, or acquire it anew", current.acquired_at);
                 return Err(conflict(name, why));
             }
-            (Some(current), None) if !request.take_over && !self.deadlines.is_over(current) => {
+            (None, Some(current), None) if !request.take_over && !self.deadlines.is_over(current) => {
                 let why = format!("it is held since {}: wait until it expires, or take it over", current.acquired_at);
                 return Err(conflict(name, why));
             }
-            (_, None) => (uuid::Uuid::new_v4().to_string(), now, LeaseState::Held),
+            (None, _, None) => (uuid::Uuid::new_v4().to_string(), now, LeaseState::Held),
         };
         self.check_types(request, all)?;
         check_number(request, all)?;
-        let unchanged = current.filter(|current| {
-            current.id == id
-                && !current.expired
-                && current.duration == request.duration
-                && current.condition_types == request.condition_types
-        });
+        let unchanged = own.filter(|own| !own.expired && own.is_as_asked(request));
+        // A renewal that does not say who asks leaves that as it is.
+        let said_before = own.filter(|_| request.holder_identity.is_empty());
         let spec = LeaseSpec {
             id,
+            holder_identity: said_before.map_or(&request.holder_identity, |own| &own.holder_identity).clone(),
             duration: request.duration,
             condition_types: request.condition_types.clone(),
             expired: false,

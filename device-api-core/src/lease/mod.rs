@@ -2,9 +2,9 @@
 //! Leases: how a provider of conditions says that it lives, and what becomes of its conditions when it does not.
 //!
 //! A provider acquires a lease by its name, says which types of conditions are its own, and renews the
-//! lease by the id that it was given. The newest holder wins: who was replaced is told so when it renews. When
-//! nobody renews a lease in time, [`Leases::keep`] sets the provider's conditions to Unknown, reason
-//! [`PROVIDER_LOST`].
+//! lease by the id that it was given. When that answer was lost it asks again, and is known by its identity. The newest
+//! holder wins: who was replaced is told so when it renews. When nobody renews a lease in time, [`Leases::keep`] sets the
+//! provider's conditions to Unknown, reason [`PROVIDER_LOST`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,4 +39,4 @@ mod verbs;
 
 pub use self::keep::PROVIDER_LOST;
 pub use self::leases::Leases;
-pub use self::verbs::{AcquireLease, DEFAULT_DURATION, Lease, LeaseState, LeaseVerbs};
+pub use self::verbs::{AcquireLease, DEFAULT_DURATION, Lease, LeaseState, LeaseVerbs, unique_identity};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::AcquireLease;
 use crate::error::FieldViolation;
 use crate::registry::{Strategy, WriteContext};
 use crate::resource::{ObjectMeta, Resource, Timestamp, object};
@@ -22,6 +23,8 @@ pub(super) struct LeaseRecord {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct LeaseSpec {
     pub(super) id: String,
+    /// Empty: the holder did not say.
+    pub(super) holder_identity: String,
     pub(super) duration: Duration,
     pub(super) condition_types: Vec<String>,
     /// Whether its expiry was noted.
@@ -35,12 +38,29 @@ impl Default for LeaseSpec {
     fn default() -> Self {
         Self {
             id: String::new(),
+            holder_identity: String::new(),
             duration: Duration::ZERO,
             condition_types: Vec::new(),
             expired: false,
             acquired_at: Timestamp::UNIX_EPOCH,
             renewed_at: Timestamp::UNIX_EPOCH,
         }
+    }
+}
+
+impl LeaseSpec {
+    /// Whether a request is this holder's: by the id or, where it has none, by the identity.
+    pub(super) fn is_held_by(&self, request: &AcquireLease) -> bool {
+        match &request.id {
+            Some(id) => *id == self.id,
+            None => !request.holder_identity.is_empty() && request.holder_identity == self.holder_identity,
+        }
+    }
+
+    /// Whether a request of this holder asks for what it has: then it is no write.
+    pub(super) fn is_as_asked(&self, request: &AcquireLease) -> bool {
+        let is_same_holder = request.holder_identity.is_empty() || request.holder_identity == self.holder_identity;
+        is_same_holder && request.duration == self.duration && request.condition_types == self.condition_types
     }
 }
 
@@ -106,5 +126,32 @@ pub(super) struct LeaseStrategy;
 impl Strategy<LeaseRecord> for LeaseStrategy {
     fn validate(&self, _context: &WriteContext<'_>, _record: &LeaseRecord) -> Vec<FieldViolation> {
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_from_before_there_were_identities_is_nobodys() {
+        let stored = r#"{"apiVersion":"device.nvidia.com/v1alpha1","kind":"Lease",
+            "metadata":{"name":"nvml","resourceVersion":"7","uid":"u","creationTimestamp":"2026-01-01T00:00:00Z"},
+            "spec":{"id":"1","duration":{"secs":30,"nanos":0},"conditionTypes":["NVMLReady"],"expired":false,
+                "acquiredAt":"2026-01-01T00:00:00Z","renewedAt":"2026-01-01T00:00:00Z"}}"#;
+        let record: LeaseRecord = serde_json::from_str(stored).unwrap();
+        let at = "2026-01-01T00:00:00Z".parse().unwrap();
+        let expected = LeaseSpec {
+            id: "1".to_owned(),
+            holder_identity: String::new(),
+            duration: Duration::from_secs(30),
+            condition_types: vec!["NVMLReady".to_owned()],
+            expired: false,
+            acquired_at: at,
+            renewed_at: at,
+        };
+        assert_eq!(record.spec, expected);
+        let request = AcquireLease::new("nvml");
+        assert!(!record.spec.is_held_by(&request) && record.spec.is_held_by(&request.with_id("1")));
     }
 }

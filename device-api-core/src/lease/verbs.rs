@@ -27,8 +27,10 @@ pub const DEFAULT_DURATION: Duration = Duration::from_secs(30);
 pub struct AcquireLease {
     /// The provider's name: a DNS-1123 subdomain of at most 253 bytes.
     pub name: String,
-    /// The id of the lease that is to be renewed; `None` asks for a new one.
+    /// The id of the lease that is to be renewed; `None` asks for a new one, or for that of the identity.
     pub id: Option<String>,
+    /// Who asks: at most 128 printable ASCII characters. Empty is nobody.
+    pub holder_identity: String,
     /// How long it lasts without a renewal: 30 s unless set, 1 s to 1 h.
     pub duration: Duration,
     /// The types of the conditions that are the provider's own: 1 to 64 of them, each once.
@@ -41,13 +43,28 @@ impl AcquireLease {
     /// Asks for the lease of this name, for [`DEFAULT_DURATION`].
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), id: None, duration: DEFAULT_DURATION, condition_types: Vec::new(), take_over: false }
+        Self {
+            name: name.into(),
+            id: None,
+            holder_identity: String::new(),
+            duration: DEFAULT_DURATION,
+            condition_types: Vec::new(),
+            take_over: false,
+        }
     }
 
     /// Renews the lease that has this id.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+
+    /// Says who asks, so that it may ask again when the answer was lost. No two holders may say the same: [`unique_identity`]
+    /// makes one.
+    #[must_use]
+    pub fn with_holder_identity(mut self, identity: impl Into<String>) -> Self {
+        self.holder_identity = identity.into();
         self
     }
 
@@ -73,6 +90,12 @@ impl AcquireLease {
     }
 }
 
+/// A holder's identity that no other holder has: the id of this process, for people who list the leases, and a random UUID.
+#[must_use]
+pub fn unique_identity() -> String {
+    format!("{}_{}", std::process::id(), uuid::Uuid::new_v4())
+}
+
 /// A lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -80,6 +103,8 @@ pub struct Lease {
     pub name: String,
     /// The id of this holder, by which it renews and releases. It is no secret: who may write to the server may take over.
     pub id: String,
+    /// Who this holder says that it is; empty when it did not say.
+    pub holder_identity: String,
     /// How long it lasts without a renewal.
     pub duration: Duration,
     /// The types of the conditions that are the provider's own.
@@ -115,6 +140,9 @@ pub trait LeaseVerbs: Clone + Send + Sync + 'static {
     ///
     /// With the current id: the lease lasts from now on again, with the duration and the types of this request. Where it had
     /// expired it is revived, and the answer says [`LeaseState::Expired`].
+    ///
+    /// Without an id, with the [identity](AcquireLease::holder_identity) of whoever holds the lease or held it last: the same as with
+    /// its id, which the answer tells; [`AcquireLease::take_over`] changes nothing then. So a holder that lost an answer asks again.
     ///
     /// # Errors
     /// [`Error::Conflict`](crate::Error::Conflict) when somebody else holds the lease, or another lease that is held has one of

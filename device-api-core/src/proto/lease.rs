@@ -14,27 +14,29 @@ const EXPIRED: &str = "Expired";
 
 impl From<&AcquireLease> for wire::AcquireLeaseRequest {
     fn from(request: &AcquireLease) -> Self {
-        let AcquireLease { name, id, duration, condition_types, take_over } = request;
+        let AcquireLease { name, id, holder_identity, duration, condition_types, take_over } = request;
         Self {
             name: name.clone(),
             id: id.clone(),
             duration: Some(duration_to_wire(*duration)),
             condition_types: condition_types.clone(),
             take_over: *take_over,
+            holder_identity: holder_identity.clone(),
         }
     }
 }
 
 impl From<wire::AcquireLeaseRequest> for AcquireLease {
     fn from(message: wire::AcquireLeaseRequest) -> Self {
-        let wire::AcquireLeaseRequest { name, id, duration, condition_types, take_over } = message;
-        Self { name, id, duration: duration.map_or(DEFAULT_DURATION, duration_from_wire), condition_types, take_over }
+        let wire::AcquireLeaseRequest { name, id, duration, condition_types, take_over, holder_identity } = message;
+        let duration = duration.map_or(DEFAULT_DURATION, duration_from_wire);
+        Self { name, id, holder_identity, duration, condition_types, take_over }
     }
 }
 
 impl From<&Lease> for wire::Lease {
     fn from(lease: &Lease) -> Self {
-        let Lease { name, id, duration, condition_types, state, acquired_at, renewed_at } = lease;
+        let Lease { name, id, holder_identity, duration, condition_types, state, acquired_at, renewed_at } = lease;
         let state = match state {
             LeaseState::Held => HELD,
             LeaseState::Expired => EXPIRED,
@@ -47,6 +49,7 @@ impl From<&Lease> for wire::Lease {
             state: state.to_owned(),
             acquired_at: Some(time_to_wire(*acquired_at)),
             renewed_at: Some(time_to_wire(*renewed_at)),
+            holder_identity: holder_identity.clone(),
         }
     }
 }
@@ -56,7 +59,8 @@ impl TryFrom<wire::Lease> for Lease {
     type Error = Error;
 
     fn try_from(message: wire::Lease) -> Result<Self> {
-        let wire::Lease { name, id, duration, condition_types, state, acquired_at, renewed_at } = message;
+        let wire::Lease { name, id, duration, condition_types, state, acquired_at, renewed_at, holder_identity } =
+            message;
         let odd = |what: String| Error::internal(format!("the server sent a lease with {what}"));
         let state = match state.as_str() {
             HELD => LeaseState::Held,
@@ -72,6 +76,7 @@ impl TryFrom<wire::Lease> for Lease {
         Ok(Self {
             name,
             id,
+            holder_identity,
             duration: duration_from_wire(duration),
             condition_types,
             state,

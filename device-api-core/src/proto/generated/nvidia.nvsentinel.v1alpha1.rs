@@ -1341,7 +1341,7 @@ pub struct AcquireLeaseRequest {
     /// The provider's name: a DNS-1123 subdomain of at most 253 bytes.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The id of the lease that is to be renewed. Absent: a new one is asked for.
+    /// The id of the lease that is to be renewed. Absent: a new one is asked for, or that of holder_identity.
     #[prost(string, optional, tag = "2")]
     pub id: ::core::option::Option<::prost::alloc::string::String>,
     /// How long it lasts without a renewal: 1 s to 1 h. Absent: 30 s.
@@ -1354,6 +1354,11 @@ pub struct AcquireLeaseRequest {
     /// Replaces whoever holds the lease; who did is told when it renews.
     #[prost(bool, tag = "5")]
     pub take_over: bool,
+    /// Who asks: at most 128 printable ASCII characters, which no other process has; a random UUID is fine.
+    /// Without an id, and with the identity of the lease's holder, this is that holder's renewal, take_over
+    /// or not: whoever lost an answer asks again, and is told the id. Empty: nobody.
+    #[prost(string, tag = "6")]
+    pub holder_identity: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseLeaseRequest {
@@ -1395,6 +1400,9 @@ pub struct Lease {
     /// When it was last renewed, as far as the server knows: a restart forgets renewals.
     #[prost(message, optional, tag = "7")]
     pub renewed_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who this holder says that it is. Empty: it did not say.
+    #[prost(string, tag = "8")]
+    pub holder_identity: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 #[cfg(feature = "grpc-client")]

@@ -36,6 +36,7 @@ fn a_lease() -> Lease {
     Lease {
         name: "nvml".to_owned(),
         id: "1".to_owned(),
+        holder_identity: "4711_x".to_owned(),
         duration: DEFAULT_DURATION,
         condition_types: vec!["NVMLReady".to_owned()],
         state: LeaseState::Held,
@@ -50,14 +51,14 @@ proptest! {
 
     #[test]
     fn a_lease_comes_back_as_it_went(
-        texts: (String, String),
+        texts: (String, String, String),
         duration in duration(),
         condition_types in vec(any::<String>(), 0..4),
         state in state(),
         times in (timestamp(), timestamp()),
     ) {
-        let ((name, id), (acquired_at, renewed_at)) = (texts, times);
-        let lease = Lease { name, id, duration, condition_types, state, acquired_at, renewed_at };
+        let ((name, id, holder_identity), (acquired_at, renewed_at)) = (texts, times);
+        let lease = Lease { name, id, holder_identity, duration, condition_types, state, acquired_at, renewed_at };
         prop_assert_eq!(Lease::try_from(sent(&wire::Lease::from(&lease))).unwrap(), lease);
     }
 
@@ -65,11 +66,12 @@ proptest! {
     fn a_request_comes_back_as_it_went(
         name: String,
         id in option::of(any::<String>()),
+        holder_identity: String,
         duration in duration(),
         condition_types in vec(any::<String>(), 0..4),
         take_over: bool,
     ) {
-        let request = AcquireLease { name, id, duration, condition_types, take_over };
+        let request = AcquireLease { name, id, holder_identity, duration, condition_types, take_over };
         prop_assert_eq!(AcquireLease::from(sent(&wire::AcquireLeaseRequest::from(&request))), request);
     }
 }

@@ -6,6 +6,7 @@
 
 mod expiry;
 mod holding;
+mod identity;
 mod requests;
 
 use std::fmt::{self, Debug};
@@ -63,7 +64,7 @@ use list;
 /// Every case about leases that can be seen through the traits.
 #[must_use]
 pub fn lease_cases<W: LeaseWorld>() -> Vec<LeaseCase<W>> {
-    [requests::cases(), holding::cases(), expiry::cases()].into_iter().flatten().collect()
+    [requests::cases(), holding::cases(), identity::cases(), expiry::cases()].into_iter().flatten().collect()
 }
 
 /// A request for the lease of this name with one condition type, which has the name too.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{LeaseCase, LeaseWorld, acquire, asks, list, listed};
 use crate::error::Reason;
-use crate::lease::{AcquireLease, LeaseVerbs};
+use crate::lease::{AcquireLease, LeaseVerbs, unique_identity};
 use crate::registry::Verbs;
 use crate::resource::Gpu;
 use crate::testing::expect::{refused, refused_field};
@@ -15,6 +15,7 @@ pub(super) fn cases<W: LeaseWorld>() -> Vec<LeaseCase<W>> {
     list![
         rule_9_8_names_are_those_of_kubernetes,
         rule_9_8_a_lease_has_one_to_64_condition_types_each_once,
+        rule_9_8_an_identity_is_at_most_128_printable_ascii_characters,
         rule_9_8_a_duration_is_one_second_to_one_hour,
         rule_9_8_all_that_is_wrong_is_said_at_once_and_nothing_is_done,
     ]
@@ -50,6 +51,22 @@ async fn rule_9_8_a_lease_has_one_to_64_condition_types_each_once(leases: impl L
     acquire(&leases, &request.with_condition_types(types(64))).await;
 }
 
+async fn rule_9_8_an_identity_is_at_most_128_printable_ascii_characters(
+    leases: impl LeaseVerbs,
+    _api: impl Verbs<Gpu>,
+) {
+    let request = |identity: &str| asks("nvml").take_over().with_holder_identity(identity);
+    let long = "i".repeat(129);
+    for bad in ["\0", "a\nb", "\x1b[2J", "\x7f", "ä", "\u{202e}abc", long.as_str()] {
+        refused_field(leases.acquire(&request(bad)).await, "holderIdentity", bad);
+        refused_field(leases.acquire(&request(bad).with_id("x")).await, "holderIdentity", bad);
+    }
+    assert_eq!(listed(&leases).await, []);
+    for good in ["", " ", "~", "thermal-x7k2p_3f0c1d5e \"{}\\", &"i".repeat(128), &unique_identity()] {
+        assert_eq!(acquire(&leases, &request(good)).await.holder_identity, good);
+    }
+}
+
 async fn rule_9_8_a_duration_is_one_second_to_one_hour(leases: impl LeaseVerbs, _api: impl Verbs<Gpu>) {
     let nano = Duration::from_nanos(1);
     let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(3600));
@@ -64,10 +81,13 @@ async fn rule_9_8_a_duration_is_one_second_to_one_hour(leases: impl LeaseVerbs, 
 
 async fn rule_9_8_all_that_is_wrong_is_said_at_once_and_nothing_is_done(leases: impl LeaseVerbs, api: impl Verbs<Gpu>) {
     let before = latest(&api).await;
-    let request = AcquireLease::new("N").with_duration(Duration::ZERO).with_condition_types(["", "A", "A"]);
+    let request = AcquireLease::new("N")
+        .with_holder_identity("\0")
+        .with_duration(Duration::ZERO)
+        .with_condition_types(["", "A", "A"]);
     let error = refused(leases.acquire(&request).await, Reason::Invalid, "all wrong");
     let fields: Vec<_> = error.violations().iter().map(|violation| violation.field.as_str()).collect();
-    assert_eq!(fields, ["name", "duration", "conditionTypes[0]", "conditionTypes[2]"]);
+    assert_eq!(fields, ["name", "holderIdentity", "duration", "conditionTypes[0]", "conditionTypes[2]"]);
     assert!(error.to_string().starts_with("Lease \"N\" is invalid: "), "{error}");
     assert_eq!(listed(&leases).await, []);
     assert_eq!(latest(&api).await, before);

@@ -4,16 +4,18 @@
 use std::time::Duration;
 
 use super::{Fixture, LocalCase, list};
-use crate::lease::{LeaseState, Leases, PROVIDER_LOST};
+use crate::error::Reason;
+use crate::lease::{LeaseState, LeaseVerbs as _, Leases, PROVIDER_LOST};
 use crate::registry::WatchParams;
 use crate::resource::{Condition, ConditionStatus, Gpu};
-use crate::testing::expect::Events;
+use crate::testing::expect::{Events, refused};
 use crate::testing::given::{create, gpu, latest, with_conditions};
 use crate::testing::leases::{acquire, asks, listed};
 
 pub(super) fn cases() -> Vec<LocalCase> {
     list![
         rule_9_7_a_restart_gives_each_lease_its_full_duration_again,
+        rule_9_7_after_a_restart_a_holder_is_still_known_by_its_identity,
         rule_9_7_a_lease_that_ran_out_while_the_server_was_down_expires_after_it,
         rule_9_7_an_expired_lease_is_expired_after_a_restart,
     ]
@@ -34,6 +36,27 @@ async fn rule_9_7_a_restart_gives_each_lease_its_full_duration_again(fixture: Fi
     let renewed = acquire(&leases, &asks("nvml").with_id(&lease.id).with_duration(lease.duration)).await;
     assert_eq!((renewed.state, renewed.renewed_at), (LeaseState::Held, fixture.clock.now()));
     assert_eq!(latest(&running.gpus).await, before, "neither the restart nor the renewal is a write");
+    running.stop().await;
+}
+
+async fn rule_9_7_after_a_restart_a_holder_is_still_known_by_its_identity(fixture: Fixture) {
+    let running = fixture.start().await;
+    let leases = Leases::open(&running.ledger).await.expect("the leases");
+    let mine = asks("nvml").with_holder_identity("me");
+    let lease = acquire(&leases, &mine).await;
+    running.stop().await;
+
+    let running = fixture.start().await;
+    let before = latest(&running.gpus).await;
+    let leases = Leases::open(&running.ledger).await.expect("the leases");
+    assert_eq!(listed(&leases).await, std::slice::from_ref(&lease));
+    for nobody in ["", "you"] {
+        let request = asks("nvml").with_holder_identity(nobody);
+        refused(leases.acquire(&request).await, Reason::Conflict, "another identity");
+    }
+    let again = acquire(&leases, &mine).await;
+    assert_eq!((again.id, again.state), (lease.id, LeaseState::Held));
+    assert_eq!(latest(&running.gpus).await, before);
     running.stop().await;
 }
 
