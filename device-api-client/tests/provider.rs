@@ -222,6 +222,24 @@ async fn a_provider_whose_new_lease_it_was_not_told_of_is_not_replaced_by_itself
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_provider_has_an_identity_of_its_own_and_takes_none() {
+    let world = World::new().await;
+    let first = world.provider().await;
+    let identity = world.lease().await.holder_identity;
+    let people_see = format!("{}_", std::process::id());
+    assert!(identity.starts_with(&people_see) && identity.len() > people_see.len(), "{identity}");
+    first.stop().await.unwrap();
+    let second = world.provider().await;
+    assert_ne!(world.lease().await.holder_identity, identity);
+    second.stop().await.unwrap();
+
+    let request = request().with_holder_identity(identity);
+    let error = Provider::start(world.gpus.clone(), world.line.clone(), request).await.unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("holderIdentity"), "{error}");
+    assert_eq!(world.leases.list().await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rival_that_comes_after_a_lost_answer_is_not_taken_for_the_provider_itself() {
     let world = World::new().await;
     let old = world.provider().await;

@@ -4,9 +4,8 @@
 use std::error::Error as StdError;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
-use device_api_core::lease::{AcquireLease, Lease, LeaseState, LeaseVerbs};
+use device_api_core::lease::{AcquireLease, LeaseState, LeaseVerbs};
 use device_api_core::registry::{ListParams, PatchParams, Verbs};
 use device_api_core::resource::{Key, Resource};
 use device_api_core::{Error, Result};
@@ -43,21 +42,22 @@ pub(super) struct Progress {
 pub(super) struct Holder<R, V, L> {
     objects: V,
     leases: L,
-    /// Without the id.
+    /// By id; without one from when the server has forgotten the lease until it has told of another. Should that answer be lost,
+    /// the identity says who asks again.
     request: AcquireLease,
-    /// What the lease is acquired by when the server has forgotten it.
-    anew: AcquireLease,
-    id: String,
     params: PatchParams,
     resource: PhantomData<fn() -> R>,
 }
 
 impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
+    /// The request is the one that was answered with this id.
     pub(super) fn new(objects: V, leases: L, request: AcquireLease, id: String) -> Self {
         let manager: String = request.name.chars().take(MAX_MANAGER).collect();
         let params = PatchParams::default().manager(manager);
-        let anew = marked(&request);
-        Self { objects, leases, request, anew, id, params, resource: PhantomData }
+        let mut request = request.with_id(id);
+        // From now on whoever is faster is not replaced.
+        request.take_over = false;
+        Self { objects, leases, request, params, resource: PhantomData }
     }
 
     /// Holds the lease until the other end of `declared` is dropped, and then gives it back.
@@ -113,44 +113,27 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
     }
 
     async fn renew(&mut self) -> Result<()> {
-        let renewed = match self.acquire().await {
-            Err(error) if error.is_conflict() => {
-                self.id = self.own_id().await?.ok_or(error)?;
-                self.acquire().await?
+        let renewed = match self.leases.acquire(&self.request).await {
+            // The server has a new store, or somebody cleaned up.
+            Err(error) if error.is_not_found() => {
+                self.request.id = None;
+                self.leases.acquire(&self.request).await?
             }
             other => other?,
         };
         if renewed.state == LeaseState::Expired {
             tracing::info!(lease = self.request.name, "the lease had expired and is held again");
         }
-        self.id = renewed.id;
+        self.request.id = Some(renewed.id);
         Ok(())
     }
 
-    async fn acquire(&self) -> Result<Lease> {
-        match self.leases.acquire(&self.request.clone().with_id(&self.id)).await {
-            // The server has a new store, or somebody cleaned up.
-            Err(error) if error.is_not_found() => self.leases.acquire(&self.anew).await,
-            other => other,
+    async fn release(&mut self) -> Result<()> {
+        if self.request.id.is_none() {
+            // It may have one that it was not told of.
+            self.renew().await?;
         }
-    }
-
-    async fn release(&self) -> Result<()> {
-        let name = &self.request.name;
-        match self.leases.release(name, Some(&self.id)).await {
-            Err(error) if error.is_conflict() => {
-                let id = self.own_id().await?.ok_or(error)?;
-                self.leases.release(name, Some(&id)).await
-            }
-            other => other,
-        }
-    }
-
-    /// The id of the lease that stands, if it was acquired for this holder anew and the answer was lost.
-    async fn own_id(&self) -> Result<Option<String>> {
-        let leases = self.leases.list().await?;
-        let standing = leases.into_iter().find(|lease| lease.name == self.request.name);
-        Ok(standing.filter(|lease| lease.duration == self.anew.duration).map(|lease| lease.id))
+        self.leases.release(&self.request.name, self.request.id.as_deref()).await
     }
 
     /// Writes what differs, and returns the first error that no other try heals.
@@ -192,17 +175,4 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
 /// Whether the same may succeed later: the server is away or overloaded, or a page was too old.
 fn may_pass(error: &Error) -> bool {
     error.is_unavailable() || error.is_expired()
-}
-
-/// The request by which a lease is acquired anew. When its answer is lost, the holder must tell that lease from a rival's, and the
-/// server gives ids out itself: so the duration is off by a random part of a millisecond, until the next renewal.
-fn marked(request: &AcquireLease) -> AcquireLease {
-    let mark = Duration::from_nanos(fastrand::u64(1..1_000_000));
-    // Away from the bounds of 1 s and 1 h.
-    let is_short = request.duration < Duration::from_secs(60);
-    let duration = if is_short { request.duration + mark } else { request.duration - mark };
-    let mut anew = request.clone().with_duration(duration);
-    // Whoever was faster now is not replaced.
-    anew.take_over = false;
-    anew
 }

@@ -7,7 +7,7 @@ mod holder;
 use std::sync::Arc;
 
 use device_api_core::error::Cause;
-use device_api_core::lease::{AcquireLease, LeaseVerbs};
+use device_api_core::lease::{AcquireLease, LeaseVerbs, unique_identity};
 use device_api_core::registry::Verbs;
 use device_api_core::resource::Resource;
 use device_api_core::{Error, Result};
@@ -63,11 +63,12 @@ pub struct Provider {
 impl Provider {
     /// Acquires the lease and starts to keep it. Nothing is written until something is declared.
     ///
-    /// Without [`take_over`](AcquireLease::take_over) a provider that was restarted waits for its own lease to expire.
+    /// Without [`take_over`](AcquireLease::take_over) a provider that was restarted waits for its own lease to expire. Each provider
+    /// has a [holder's identity](AcquireLease::holder_identity) of its own, by which it finds its lease again when an answer was lost.
     ///
     /// # Errors
-    /// Those of [`LeaseVerbs::acquire`]; [`Error::BadRequest`] when the request has an id. After [`Error::Unavailable`] the lease
-    /// may be held until it expires, by nobody: one more try needs `take_over`, or to wait.
+    /// Those of [`LeaseVerbs::acquire`]; [`Error::BadRequest`] when the request has an id or an identity. After
+    /// [`Error::Unavailable`] the lease may be held until it expires, by nobody: one more try needs `take_over`, or to wait.
     pub async fn start<R, V, L>(objects: V, leases: L, request: AcquireLease) -> Result<Self>
     where
         R: Resource,
@@ -77,6 +78,11 @@ impl Provider {
         if request.id.is_some() {
             return Err(Error::bad_request("id", "a provider starts with a lease of its own: leave the id away"));
         }
+        if !request.holder_identity.is_empty() {
+            let why = "no two providers may have the same, so each makes its own: leave it away";
+            return Err(Error::bad_request("holderIdentity", why));
+        }
+        let request = request.with_holder_identity(unique_identity());
         let lease = leases.acquire(&request).await?;
         let types = request.condition_types.clone();
         let (declared, declared_now) = watch::channel(Declared::default());

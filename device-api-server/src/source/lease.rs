@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use device_api_core::lease::{AcquireLease, LeaseState, LeaseVerbs};
+use device_api_core::lease::{AcquireLease, LeaseState, LeaseVerbs, unique_identity};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -23,7 +23,9 @@ pub(super) async fn hold<L: LeaseVerbs>(
     duration: Duration,
     held: watch::Sender<bool>,
 ) {
+    // The identity finds a lease again whose id the source was not told of.
     let wanted = AcquireLease::new(ownership.source)
+        .with_holder_identity(unique_identity())
         .with_duration(duration)
         .with_condition_types(ownership.condition_types.iter().copied());
     let mut current: Option<String> = None;
@@ -78,3 +80,7 @@ pub(super) async fn hold<L: LeaseVerbs>(
 fn say(held: &watch::Sender<bool>, is_held: bool) {
     held.send_if_modified(|known| std::mem::replace(known, is_held) != is_held);
 }
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;
