@@ -296,6 +296,21 @@ async fn what_the_server_refuses_is_told_and_the_rest_is_written() {
     assert_eq!(world.reasons("a").await, ["Fine"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_dropped_gives_nothing_back() {
+    let world = World::new().await;
+    for round in 0..50 {
+        let provider = Provider::start(world.gpus.clone(), world.line.clone(), request().take_over()).await.unwrap();
+        let id = world.lease().await.id;
+        drop(provider);
+        // Its task has a handle, too, and what it did it has done when that is gone.
+        while Arc::strong_count(&world.line.is_cut) > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.lease().await.id, id, "round {round}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_stops_gives_the_lease_back_and_leaves_the_conditions() {
     let world = World::new().await;

@@ -25,6 +25,8 @@ const MAX_MANAGER: usize = 128;
 #[derive(Debug, Default)]
 pub(super) struct Declared {
     pub(super) number: u64,
+    /// The lease is to be given back. Who is dropped has not said so.
+    pub(super) is_over: bool,
     pub(super) declaration: Option<Arc<Declaration>>,
 }
 
@@ -60,7 +62,7 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
         Self { objects, leases, request, params, resource: PhantomData }
     }
 
-    /// Holds the lease until the other end of `declared` is dropped, and then gives it back.
+    /// Holds the lease until it is to be given back. When the other end of `declared` is dropped instead, it is left to expire.
     pub(super) async fn hold(
         mut self,
         mut declared: watch::Receiver<Declared>,
@@ -72,12 +74,15 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
         loop {
             tokio::select! {
                 changed = declared.changed() => if changed.is_err() {
-                    return self.release().await;
+                    return Ok(());
                 },
                 () = sleep_until(next) => {}
             }
             let (number, declaration) = {
                 let declared = declared.borrow_and_update();
+                if declared.is_over {
+                    break;
+                }
                 (declared.number, declared.declaration.clone())
             };
             // Renewed before each write: whoever was replaced learns it before it writes.
@@ -89,7 +94,7 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
                     tracing::warn!(lease = self.request.name, error = &error as &dyn StdError, "the lease is lost");
                     progress.send_modify(|progress| progress.lost = Some(error.clone()));
                     // Who declares is told; who stops has nothing to give back.
-                    while declared.changed().await.is_ok() {}
+                    let _ = declared.wait_for(|declared| declared.is_over).await;
                     return Err(error);
                 }
                 (Err(error), _) => Err(error),
@@ -110,6 +115,7 @@ impl<R: Resource, V: Verbs<R>, L: LeaseVerbs> Holder<R, V, L> {
                 }
             }
         }
+        self.release().await
     }
 
     async fn renew(&mut self) -> Result<()> {

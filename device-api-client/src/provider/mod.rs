@@ -136,7 +136,7 @@ impl Provider {
     /// Those of [`LeaseVerbs::release`], and why the lease is lost where it is.
     pub async fn stop(self) -> Result<()> {
         let Self { declared, mut task, .. } = self;
-        drop(declared);
+        declared.send_modify(|declared| declared.is_over = true);
         match task.join_next().await {
             Some(Ok(released)) => released,
             Some(Err(panic)) => Err(Error::Internal { why: ENDED.to_owned(), cause: Cause::of(panic) }),
