@@ -43,6 +43,8 @@ pub(crate) struct Observed {
 pub(crate) struct Stored {
     /// Rises by one with each look; 0 is none yet.
     pub(crate) number: u64,
+    /// Whether another process of this source may have written since the last look.
+    pub(crate) by_others: bool,
     /// All GPUs.
     pub(crate) gpus: Vec<Arc<Gpu>>,
 }

@@ -38,6 +38,10 @@ pub(crate) struct Reconciler<V> {
     objects: BTreeMap<String, Entry>,
     /// The look at all objects that `objects` are of.
     number: u64,
+    /// What is declared without knowledge of this look is not written.
+    needed: u64,
+    /// The lease has been held without a break since the last look.
+    is_alone: bool,
     /// An object was made or deleted by somebody else since the last look.
     is_stale: bool,
 }
@@ -61,7 +65,17 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         let params = PostParams::default().manager(ownership.source);
         // What is written without a namespace is in this one. An object of the same name in another is another object.
         let gpus = if gpus.namespace().is_empty() { gpus.namespaced(DEFAULT_NAMESPACE) } else { gpus };
-        Self { gpus, ownership, params, resync, objects: BTreeMap::new(), number: 0, is_stale: false }
+        Self {
+            gpus,
+            ownership,
+            params,
+            resync,
+            objects: BTreeMap::new(),
+            number: 0,
+            needed: 0,
+            is_alone: false,
+            is_stale: false,
+        }
     }
 
     /// Looks at all objects, tells `stored`, and follows `observations` until their sender is gone. While
@@ -76,7 +90,8 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         let mut look = Instant::now();
         loop {
             if Instant::now() >= look || self.is_stale {
-                look = match self.look(&stored).await {
+                let holds = *may_write.borrow();
+                look = match self.look(&stored, holds).await {
                     Ok(()) => {
                         list_backoff.reset();
                         Instant::now() + jittered(self.resync)
@@ -91,14 +106,14 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                 };
             }
             let observation = observations.borrow_and_update().clone();
-            let writes = *may_write.borrow_and_update() && self.number > 0;
+            let writes = *may_write.borrow_and_update() && self.number > 0 && observation.knows >= self.needed;
             let again = if writes { self.converge(&observation).await } else { None };
             let wake = if self.is_stale { Instant::now() } else { again.map_or(look, |again| again.min(look)) };
             tokio::select! {
                 changed = observations.changed() => if changed.is_err() { return },
                 changed = may_write.changed() => match changed {
                     // Who holds the lease again may have missed what others did meanwhile.
-                    Ok(()) => look = Instant::now(),
+                    Ok(()) => (look, self.is_alone) = (Instant::now(), false),
                     Err(_) => return,
                 },
                 () = sleep_until(wake) => {}
@@ -106,12 +121,17 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         }
     }
 
-    /// Looks at all objects anew.
-    async fn look(&mut self, stored: &watch::Sender<Stored>) -> Result<()> {
+    /// Looks at all objects anew; `holds`: while this process has the lease.
+    async fn look(&mut self, stored: &watch::Sender<Stored>, holds: bool) -> Result<()> {
         // Whether or not it succeeds: who cannot list now tries again after a pause.
         self.is_stale = false;
         let list = self.gpus.list(&ListParams::default()).await?;
         self.number += 1;
+        let by_others = !(holds && self.is_alone);
+        if by_others {
+            self.needed = self.number;
+        }
+        self.is_alone = holds;
         let now = Instant::now();
         // An object that is gone is forgotten, save for when it may be written again.
         self.objects.retain(|_, entry| {
@@ -126,7 +146,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             entry.acknowledged = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS).cloned();
             entry.is_told = false;
         }
-        stored.send_replace(Stored { number: self.number, gpus: list.items });
+        stored.send_replace(Stored { number: self.number, by_others, gpus: list.items });
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What goes wrong with a GPU, and what a person does about it.
 
+use std::sync::Arc;
+
 use device_api_core::health::{Verdict, health};
 use device_api_core::patch::Patch;
 use device_api_core::registry::{DeleteParams, PatchParams};
-use device_api_core::resource::RecommendedAction;
+use device_api_core::resource::{Gpu, RecommendedAction};
 use nvml_standin::{Mig, Script};
 use serde_json::json;
 
@@ -48,6 +50,7 @@ async fn a_lost_gpu_shows_it_and_comes_back_and_the_others_stay_well() {
     }
     breaks(&standin, 2, 119);
     says(&gpus, &name(2), &[(XID_HEALTHY, "False Xid119")]).await;
+    server.says("not healthy any more: XID 119").await;
     standin.changes(|script| script.faults.clear());
     says(&gpus, &name(1), &[(NVML_READY, "True Recovered"), (XID_HEALTHY, "True NoXid")]).await;
 }
@@ -149,6 +152,13 @@ async fn mig_devices_come_and_go_with_the_configuration() {
     let mig = part.status.device.as_ref().unwrap().mig.clone().unwrap();
     assert_eq!((mig.parent_uuid.to_lowercase(), mig.gpu_instance_id), (name(1), Some(2)));
     assert_eq!(mig.profile.as_deref(), Some("3g.40gb"));
+    // A failure that passes takes no object away, and with it what others said in it.
+    let uids = |found: &[Arc<Gpu>]| found.iter().map(|gpu| gpu.metadata.uid.clone()).collect::<Vec<_>>();
+    let mut failing = divided().with_gpu_fault("nvmlDeviceGetMigDeviceHandleByIndex", 1, UNKNOWN);
+    failing.gpus[1].minor_number = 9;
+    standin.plays(&failing);
+    becomes(&gpus, &name(1), |gpu| gpu.status.device.as_ref().unwrap().minor_number == Some(9)).await;
+    assert_eq!(uids(&all_healthy(&gpus, 4).await), uids(&found));
     standin.plays(&Script::with_gpus(2));
     let names: Vec<_> = all_healthy(&gpus, 2).await.iter().map(|gpu| gpu.metadata.name.clone()).collect();
     assert_eq!(names, [name(0), name(1)]);

@@ -50,7 +50,7 @@ async fn a_gpu_is_described_with_every_fact_that_nvml_tells() {
         mig: None,
     };
     assert_eq!(description.device, expected);
-    assert_eq!(description.mig_devices, []);
+    assert_eq!(description.mig_devices, Some(Vec::new()));
     nvml.shutdown().await;
 }
 
@@ -71,6 +71,22 @@ async fn what_a_gpu_does_not_tell_is_absent_and_the_rest_is_told() {
 }
 
 #[tokio::test]
+async fn what_fails_says_nothing_of_the_mig_devices_that_were_there() {
+    let mut script = Script::with_gpus(1);
+    script.gpus[0].mig_mode = Some((1, 1));
+    let standin = Standin::new(&script);
+    let nvml = standin.started().await;
+    for function in ["nvmlDeviceGetMigMode", "nvmlDeviceGetMaxMigDeviceCount", "nvmlDeviceGetMigDeviceHandleByIndex"] {
+        standin.plays(&script.clone().with_fault(function, UNKNOWN));
+        let description = nvml.describe(&uuid(0)).await.unwrap();
+        assert_eq!((description.mig_devices, description.device.minor_number), (None, Some(0)), "{function}");
+    }
+    standin.plays(&script);
+    assert_eq!(nvml.describe(&uuid(0)).await.unwrap().mig_devices, Some(Vec::new()));
+    nvml.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_mig_device_is_described_with_its_instances_and_its_profile() {
     let mut script = Script::with_gpus(2);
     script.gpus[1].mig_mode = Some((1, 1));
@@ -85,7 +101,7 @@ async fn a_mig_device_is_described_with_its_instances_and_its_profile() {
     let nvml = standin.started().await;
     let description = nvml.describe(&uuid(1)).await.unwrap();
     assert_eq!(description.device.mig_enabled, Some(true));
-    let [(mig_uuid, part)] = description.mig_devices.try_into().unwrap();
+    let [(mig_uuid, part)] = description.mig_devices.unwrap().try_into().unwrap();
     assert_eq!(mig_uuid, script.gpus[1].mig_devices[0].uuid);
     let mig = MigDevice {
         parent_uuid: uuid(1),
@@ -102,7 +118,7 @@ async fn a_mig_device_is_described_with_its_instances_and_its_profile() {
         ..description.device
     };
     assert_eq!(part, expected);
-    assert_eq!(nvml.describe(&uuid(0)).await.unwrap().mig_devices, []);
+    assert_eq!(nvml.describe(&uuid(0)).await.unwrap().mig_devices, Some(Vec::new()));
     nvml.shutdown().await;
 }
 

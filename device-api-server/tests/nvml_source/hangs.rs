@@ -136,6 +136,21 @@ async fn a_list_that_hangs_on_one_gpu_says_nothing_of_those_that_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_hangs_while_a_lost_gpu_spoils_the_waits_leaves_the_others_known() {
+    let steps = step("60s", "lost", "gpu = 1")
+        + &step("60s", "hang", "call = \"list\", for = \"300s\"")
+        + &step("60s", "hang", "call = \"init\", for = \"300s\"");
+    let bench = Bench::plays(&(node(3) + &steps)).await;
+    bench.at(61).await;
+    let then = bench.api.diary.now();
+    bench.at(359).await;
+    let history = bench.api.diary.since(&name(0), then);
+    assert!(history.iter().all(|entry| on(&entry.gpu, "NVMLReady") == "True Healthy"), "{history:#?}");
+    assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "Unknown NotSubscribed");
+    bench.until_on(0, "XidHealthy", "True NoXid").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_the_source_is_not_delayed_by_a_call_that_hangs() {
     for call in ["init", "list", "describe", "vitals", "subscribe", "event"] {
         let hang = step("0s", "hang", &format!("call = \"{call}\""));

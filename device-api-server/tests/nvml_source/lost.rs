@@ -61,6 +61,32 @@ async fn complaint_8_a_lost_gpu_leaves_the_others_healthy_and_heard() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn complaint_8_what_others_report_just_after_a_loss_is_heard() {
+    let times = [0, 10, 30, 60, 100, 150, 200, 250, 500, 800];
+    let xids: String = (0..)
+        .zip(times)
+        .map(|(slot, after)| step(&format!("{}ms", 20_000 + after), "xid", &format!("gpu = {slot}, xid = 119")))
+        .collect();
+    let bench = Bench::plays(&(node(11) + &step("20s", "lost", "gpu = 10") + &xids)).await;
+    bench.at(60).await;
+    for slot in 0..10 {
+        assert_eq!(crate::bench::xids(&*bench.gpu(slot).await).len(), 1, "{} ms after the loss", times[slot]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gpu_that_is_long_lost_keeps_its_reason_when_another_one_cannot_be_named() {
+    let bench = Bench::plays(&(node(3) + &step("20s", "lost", "gpu = 2, listed = false"))).await;
+    bench.until_on(2, "NVMLReady", "False GPULost").await;
+    bench.at(60).await;
+    bench.driver.change(|faults| faults.nameless = Some((1, DriverError::ResetRequired)));
+    bench.until_on(1, "NVMLReady", "False GPUResetRequired").await;
+    bench.at(120).await;
+    let gpu = bench.gpu(2).await;
+    assert_eq!((on(&gpu, "NVMLReady"), action(&gpu)), ("False GPULost".into(), "RESTART_BM"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn complaint_8_a_gpu_that_nobody_can_name_is_not_claimed_to_be_lost() {
     let bench = Bench::plays(&node(2)).await;
     bench.at(20).await;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A driver that notes every call, and can be worse than a scenario tells.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(crate) struct Probe {
     // Held to push, to read or to set.
     calls: Mutex<Vec<Call>>,
     faults: Mutex<Faults>,
+    /// Since the last initialisation.
+    is_subscribed: AtomicBool,
 }
 
 /// A call that was made.
@@ -38,13 +41,17 @@ pub(crate) struct Faults {
     pub(crate) describe_takes: Duration,
     /// A reading of the vitals takes this long, and is of the time at which it was asked for.
     pub(crate) vitals_take: Duration,
+    /// Each wait for events fails once a GPU was subscribed to.
+    pub(crate) subscribed_waits_fail: Option<DriverError>,
+    /// A list takes this long.
+    pub(crate) list_takes: Duration,
     /// The place of the driver's list that does not say which GPU it is, and why.
     pub(crate) nameless: Option<(u32, DriverError)>,
 }
 
 impl Probe {
     pub(crate) fn new(inner: Simulated) -> Self {
-        Self { inner, calls: Mutex::default(), faults: Mutex::default() }
+        Self { inner, calls: Mutex::default(), faults: Mutex::default(), is_subscribed: AtomicBool::default() }
     }
 
     /// Makes the driver worse, or better again.
@@ -88,6 +95,7 @@ impl Driver for Probe {
 
     async fn init(&self) -> Result<System, DriverError> {
         self.note("init", "");
+        self.is_subscribed.store(false, Ordering::Relaxed);
         self.inner.init().await
     }
 
@@ -97,7 +105,8 @@ impl Driver for Probe {
     }
 
     async fn list(&self) -> Result<Vec<Found>, DriverError> {
-        let nameless = self.note("list", "").nameless;
+        let Faults { nameless, list_takes, .. } = self.note("list", "");
+        sleep(list_takes).await;
         let mut found = self.inner.list().await?;
         if let Some((index, why)) = nameless {
             found[index as usize].identity = Err(why);
@@ -126,14 +135,15 @@ impl Driver for Probe {
 
     async fn subscribe(&self, uuid: &str) -> Result<(), DriverError> {
         self.note("subscribe", uuid);
-        self.inner.subscribe(uuid).await
+        self.inner.subscribe(uuid).await.inspect(|()| self.is_subscribed.store(true, Ordering::Relaxed))
     }
 
     async fn next_event(&self, wait: Duration) -> Result<Option<Event>, DriverError> {
         let faults = self.note("event", "");
         // Or nobody else would ever run.
         tokio::task::yield_now().await;
-        match faults.waits_fail {
+        let of_subscribed = faults.subscribed_waits_fail.filter(|_| self.is_subscribed.load(Ordering::Relaxed));
+        match faults.waits_fail.or(of_subscribed) {
             Some(why) => Err(why),
             None if faults.waits_return_at_once => Ok(None),
             None => self.inner.next_event(wait).await,

@@ -204,6 +204,37 @@ async fn the_newer_of_two_sources_wins_and_the_older_one_stands_by_and_takes_ove
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_stood_by_does_not_bring_back_what_a_person_acknowledged_meanwhile() {
+    let scenario = node(1) + "recovery_action = false\n" + &step("80s", "xid", "gpu = 0, xid = 142");
+    let mut bench = Bench::plays(&scenario).await;
+    bench.at(60).await;
+    let older = bench.source.take().unwrap();
+    let mut options = bench.options.clone();
+    options.resync = seconds(2);
+    let newer = Bench::before_start(
+        &(node(1) + "recovery_action = false\n" + &step("20s", "xid", "gpu = 0, xid = 142")),
+        |_| {},
+    )
+    .await
+    .driver;
+    let newer = Source::start(&newer, &options, bench.api.gpus.clone(), bench.api.leases.clone());
+    bench.until_on(0, "XidHealthy", "False Xid142").await;
+    bench.at(92).await;
+    let word = json!({"metadata": {"annotations": {"device.nvidia.com/acknowledge-xids": "all"}}});
+    bench.api.patch(&name(0), word).await;
+    bench.until(0, |gpu| gpu.metadata.annotations.is_empty() && on(gpu, "XidHealthy") == "True NoXid").await;
+    let then = bench.api.diary.now();
+    // The older one has not looked since; it takes over once the lease of the newer one is over.
+    newer.kill().await;
+    bench.until_on(0, "NVMLReady", "Unknown ProviderLost").await;
+    bench.until_on(0, "NVMLReady", "True Recovered").await;
+    bench.at(300).await;
+    let history = bench.api.diary.since(&name(0), then);
+    assert!(history.iter().all(|entry| on(&entry.gpu, "XidHealthy") != "False Xid142"), "{history:#?}");
+    older.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_gpus_of_no_source_are_left_alone() {
     let mut bench = Bench::before_start(&node(1), |_| {}).await;
     let mut theirs = Gpu::default();

@@ -74,6 +74,36 @@ async fn a_reading_that_began_before_an_xid_does_not_count_as_one_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_driver_that_takes_a_moment_for_its_verdict_makes_no_gpu_well_meanwhile() {
+    // Around the first resync, which makes two readings come close upon each other.
+    let mut faults: Vec<_> = (0..16)
+        .flat_map(|slot| {
+            let at = 24_000 + 500 * slot;
+            let verdict = format!("gpu = {slot}, action = \"gpu_reset\"");
+            [(at, "xid", format!("gpu = {slot}, xid = 119")), (at + 4_000, "recovery_action", verdict)]
+        })
+        .collect();
+    faults.sort();
+    let faults: String = faults.iter().map(|(at, event, keys)| step(&format!("{at}ms"), event, keys)).collect();
+    let bench = Bench::plays(&(node(16) + &faults)).await;
+    bench.at(100).await;
+    for slot in 0..16 {
+        let history = bench.api.diary.since(&name(slot), seconds(24));
+        let said: Vec<_> = history.iter().map(|entry| on(&entry.gpu, "XidHealthy")).collect();
+        assert!(!said.is_empty() && said.iter().all(|said| said == "False Xid119"), "{said:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_keeps_failing_delays_no_recovery() {
+    let storm = step("4s", "xid", "gpu = 0, xid = 31, count = 20000, over = \"200s\"");
+    let bench = Bench::plays(&reset_at("30s").replacen("[[at]]", &(storm + "[[at]]"), 1)).await;
+    bench.driver.change(|faults| faults.vitals_take = std::time::Duration::from_millis(200));
+    bench.until_on(0, "NVMLReady", "True Recovered").await;
+    assert!(bench.now() < seconds(30 + 75), "{:?}", bench.now());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_conditions_move_their_times_only_with_their_status() {
     let bench = Bench::plays(&reset_at("60s")).await;
     bench.until_on(0, "NVMLReady", "False XidError").await;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Complaints 3 and 4: silence is not health, and missing data is no fault. Three values everywhere.
 
+use std::time::Duration;
+
 use device_api_core::health::{Verdict, health};
 use device_api_server::source::nvml::driver::DriverError;
 
@@ -47,6 +49,22 @@ async fn complaint_3_no_gpu_is_healthy_for_a_moment_while_every_wait_for_events_
     assert!(bench.driver.times("init", "").len() > 5);
     bench.driver.change(|faults| faults.waits_fail = None);
     bench.until_on(0, "XidHealthy", "True NoXid").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_3_a_wait_before_anything_was_subscribed_to_proves_nothing() {
+    let bench = Bench::plays(&node(2)).await;
+    bench.at(20).await;
+    bench.driver.change(|faults| {
+        faults.subscribed_waits_fail = Some(DriverError::GpuLost);
+        faults.list_takes = Duration::from_millis(800);
+    });
+    bench.until_on(0, "XidHealthy", "Unknown NotSubscribed").await;
+    let then = bench.api.diary.now();
+    bench.at(600).await;
+    let history = bench.api.diary.since(&name(0), then);
+    assert!(history.is_empty(), "{history:#?}");
+    assert!(bench.driver.times("init", "").len() > 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,6 +160,16 @@ async fn an_acknowledgement_is_heeded_once_however_much_the_gpu_reports() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_acknowledgement_is_heeded_where_somebody_writes_the_uuid_in_another_case() {
+    let bench = Bench::plays(&old_driver(142)).await;
+    bench.until_on(0, "XidHealthy", "False Xid142").await;
+    let lower = json!({"spec": {"uuid": name(0)}, "metadata": {"annotations": {ACKNOWLEDGE_XIDS: "142"}}});
+    bench.api.patch(&name(0), lower).await;
+    bench.until(0, |gpu| gpu.metadata.annotations.is_empty()).await;
+    assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "True NoXid");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_driver_that_is_late_when_the_source_starts_again_was_not_reloaded() {
     let mut bench = Bench::plays(&old_driver(119)).await;
     bench.until_on(0, "NVMLReady", "False XidError").await;

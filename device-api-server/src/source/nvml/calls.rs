@@ -18,6 +18,8 @@ pub(super) struct Calls {
     driver: Arc<dyn Driver>,
     limit: Duration,
     running: JoinSet<Answer>,
+    /// How many of them ask which GPUs there are.
+    lists: usize,
     /// The GPUs that are being asked, and whether one of them reported something meanwhile.
     busy: BTreeMap<String, bool>,
     /// The GPUs that are to be described when they are asked next, since they were not when they should have been.
@@ -55,7 +57,7 @@ pub(super) struct Inspection {
 impl Calls {
     pub(super) fn new(driver: Arc<dyn Driver>, limit: Duration) -> Self {
         let (running, busy, undescribed) = (JoinSet::new(), BTreeMap::new(), BTreeSet::new());
-        Self { driver, limit, running, busy, undescribed }
+        Self { driver, limit, running, lists: 0, busy, undescribed }
     }
 
     /// What came of the next call that ends; `None` while there is none.
@@ -64,6 +66,9 @@ impl Calls {
             Ok(answer) => answer,
             Err(panic) => Answer::Panicked(DriverError::Other { call: "a call", why: panic.to_string() }),
         };
+        if let Answer::Listed(_) = answer {
+            self.lists -= 1;
+        }
         if let Answer::Inspected { uuid, inspection } = &mut answer {
             inspection.is_early = self.busy.remove(uuid).unwrap_or(false);
             inspection.is_outdated = self.undescribed.contains(uuid);
@@ -74,9 +79,15 @@ impl Calls {
         Some(answer)
     }
 
+    /// Whether the driver is being asked which GPUs there are.
+    pub(super) fn is_listing(&self) -> bool {
+        self.lists > 0
+    }
+
     /// Asks the driver which GPUs there are.
     pub(super) fn list(&mut self) {
         let (driver, limit) = (Arc::clone(&self.driver), self.limit);
+        self.lists += 1;
         self.running.spawn(async move {
             let listed = timeout(limit, driver.list()).await;
             Answer::Listed(listed.unwrap_or(Err(DriverError::Hung { call: "list" })))

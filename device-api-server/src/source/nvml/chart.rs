@@ -12,6 +12,7 @@ mod verdict;
 mod words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use device_api_core::resource::{GpuStatus, MigDevice, Timestamp, XidRecord, condition};
 
@@ -43,6 +44,8 @@ pub const CONDITION_TYPES: [&str; 7] =
 
 /// How many readings in a row have to say that all is well before a fault is over.
 const CONFIRMED: u8 = 2;
+/// How far apart two processes note the same event at most.
+const SAME_EVENT: Duration = Duration::from_secs(1);
 
 /// What is known of one GPU's health.
 ///
@@ -138,7 +141,9 @@ impl Chart {
 
     /// Takes an event. XIDs are counted exactly, and the last 32 kept, apart for each instance. ECC events are no XIDs:
     /// they say that the vitals are worth a look.
-    pub fn event(&mut self, kind: &EventKind, now: Timestamp) {
+    ///
+    /// Whether it outdates readings that have begun already: [`Self::early_vitals`].
+    pub fn event(&mut self, kind: &EventKind, now: Timestamp) -> bool {
         match *kind {
             EventKind::Xid { xid, gpu_instance_id, compute_instance_id } => {
                 let seen = XidRecord {
@@ -149,12 +154,17 @@ impl Chart {
                     boot_id: self.boot_id.clone().unwrap_or_default(),
                     ..XidRecord::default()
                 };
-                if self.history.occurred(seen, &self.policy) {
+                let stands = self.history.occurred(seen, &self.policy);
+                if stands {
                     (self.verdicts, self.clean) = (0, 0);
                 }
+                stands
             }
-            EventKind::DoubleBitEcc | EventKind::RecoveryActionChanged => self.alert = true,
-            EventKind::SingleBitEcc | EventKind::MigConfigChanged | EventKind::Other(_) => {}
+            EventKind::DoubleBitEcc | EventKind::RecoveryActionChanged => {
+                self.alert = true;
+                true
+            }
+            EventKind::SingleBitEcc | EventKind::MigConfigChanged | EventKind::Other(_) => false,
         }
     }
 
@@ -165,17 +175,16 @@ impl Chart {
             Err(why) => return self.unreachable(why),
         };
         // Only a reset uses the row that stands by (NVIDIA's "GPU Memory Error Management").
-        if self.remapping_pending.told() == Some(true) && vitals.remapping_pending == Some(false) {
+        if self.uses_the_row(vitals) {
             self.cure(Cure::Reset);
         }
+        self.remapping_pending.read(vitals.remapping_pending);
         self.early_vitals(vitals);
         self.alert = false;
 
         let nothing_to_do = vitals.recovery_action == Some(RecoveryAction::None);
-        let faulty = [vitals.remapping_pending, vitals.remapping_failed].contains(&Some(true))
-            || vitals.recovery_action.is_some_and(|action| action != RecoveryAction::None);
-        self.verdicts = if nothing_to_do { self.verdicts.saturating_add(1) } else { 0 };
-        self.clean = if faulty { 0 } else { self.clean.saturating_add(1) };
+        self.verdicts = self.verdicts.saturating_add(nothing_to_do.into());
+        self.clean = self.clean.saturating_add((!is_faulty(vitals)).into());
         if nothing_to_do {
             // The driver says with an XID 154 that it is satisfied again, too.
             self.history.settle(|entry| entry.action == Action::AskDriver);
@@ -188,14 +197,43 @@ impl Chart {
         }
     }
 
-    /// Takes a reading that began before the latest event: the newest facts that there are, and yet they say nothing of
-    /// what happened since.
+    /// Takes a reading that began before the latest event, or too soon after another one: the newest facts that there
+    /// are, and yet nothing is over by them.
     pub fn early_vitals(&mut self, vitals: &Vitals) {
         self.link = Link::Answers;
         self.recovery.read(vitals.recovery_action);
         self.ecc_uncorrected.read(vitals.ecc_uncorrected_volatile);
-        self.remapping_pending.read(vitals.remapping_pending);
+        // That a row waits no more is for the next reading to say, which may conclude something from it.
+        if !self.uses_the_row(vitals) {
+            self.remapping_pending.read(vitals.remapping_pending);
+        }
         self.remapping_failed.read(vitals.remapping_failed);
+        if vitals.recovery_action != Some(RecoveryAction::None) {
+            self.verdicts = 0;
+        }
+        if is_faulty(vitals) {
+            self.clean = 0;
+        }
+    }
+
+    /// Takes over what another process of the source, which held the lease meanwhile, found to be over.
+    pub fn heed(&mut self, stored: &[XidRecord]) {
+        let is_over = |record: &XidRecord| {
+            let same = |other: &&XidRecord| {
+                (other.xid, other.gpu_instance_id, other.compute_instance_id)
+                    == (record.xid, record.gpu_instance_id, record.compute_instance_id)
+            };
+            // Each notes the time at which an event reached it.
+            let was_seen = |last: Timestamp| record.last_seen.is_none_or(|own| own.since(last) <= SAME_EVENT);
+            let stored = stored.iter().find(same).filter(|other| !other.standing);
+            stored.and_then(|other| other.last_seen).is_some_and(was_seen)
+        };
+        self.history.settle(|entry| is_over(&entry.record));
+    }
+
+    /// Whether a memory row waited to be remapped, and waits no more.
+    fn uses_the_row(&self, vitals: &Vitals) -> bool {
+        self.remapping_pending.told() == Some(true) && vitals.remapping_pending == Some(false)
     }
 
     /// Takes whether the driver delivers this GPU's events. Where it does not, nobody can say that no XID stands.
@@ -248,6 +286,12 @@ impl Chart {
     fn cure(&mut self, cure: Cure) {
         self.history.settle(|entry| entry.action.is_cured_by(cure));
     }
+}
+
+/// Whether a reading names a fault.
+fn is_faulty(vitals: &Vitals) -> bool {
+    [vitals.remapping_pending, vitals.remapping_failed].contains(&Some(true))
+        || vitals.recovery_action.is_some_and(|action| action != RecoveryAction::None)
 }
 
 #[cfg(test)]

@@ -85,8 +85,9 @@ pub struct Identity {
 pub struct Description {
     /// The GPU itself, the versions of [`System`] included.
     pub device: GpuDevice,
-    /// Its MIG devices: the UUID (`MIG-…`) and the facts of each, `mig` among them.
-    pub mig_devices: Vec<(String, GpuDevice)>,
+    /// Its MIG devices: the UUID (`MIG-…`) and the facts of each, `mig` among them. `None` where the driver cannot say now
+    /// which there are.
+    pub mig_devices: Option<Vec<(String, GpuDevice)>>,
 }
 
 /// What a GPU says of its health. What it does not tell is `None`.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use device_api_core::resource::{GpuTelemetry, Timestamp};
 
-use self::said::{SILENT, UNHEARD, say};
+use self::said::{SILENT, UNHEARD, say, say_xids};
 use super::chart::Chart;
 use super::driver::{Description, DriverError, Event, Found, Identity, Vitals};
 use super::labels::labels;
@@ -120,10 +120,13 @@ impl Gpus {
                 tracing::info!(gpu = uuid, "another GPU has its slot: its object goes");
                 self.remove(&uuid);
             } else if let Some(known) = self.known.get_mut(&uuid) {
+                // One that was lost before is none of those that have just become nameless.
+                let was_lost = !known.is_listed && known.said[0].as_ref().is_some_and(is_loss);
+                let why = if was_lost { &DriverError::GpuLost } else { &why };
                 known.is_listed = false;
                 known.was_examined = true;
-                say(&mut known.said[0], Some(&why), &uuid, SILENT);
-                known.chart.unreachable(&why);
+                say(&mut known.said[0], Some(why), &uuid, SILENT);
+                known.chart.unreachable(why);
                 self.refresh(&uuid);
             }
         }
@@ -131,8 +134,9 @@ impl Gpus {
     }
 
     /// Takes over what a GPU is.
-    pub(super) fn described(&mut self, uuid: &str, description: Description) {
+    pub(super) fn described(&mut self, uuid: &str, mut description: Description) {
         let Some(known) = self.known.get_mut(uuid) else { return };
+        description.mig_devices = description.mig_devices.or(known.description.mig_devices.take());
         known.description = description;
         self.refresh(uuid);
     }
@@ -176,15 +180,16 @@ impl Gpus {
         self.refresh(uuid);
     }
 
-    /// Takes over what a GPU reported. [`Self::refresh`] comes after the last of many.
-    pub(super) fn reported(&mut self, event: &Event, now: Timestamp) {
-        match self.known.get_mut(&event.uuid) {
-            Some(known) => known.chart.event(&event.kind, now),
-            None if self.strangers.insert(event.uuid.clone()) => {
-                tracing::warn!(gpu = event.uuid, kind = ?event.kind, "an event of a GPU that is not known");
-            }
-            None => {}
+    /// Takes over what a GPU reported. [`Self::refresh`] comes after the last of many. Whether it outdates the readings that
+    /// have begun.
+    pub(super) fn reported(&mut self, event: &Event, now: Timestamp) -> bool {
+        if let Some(known) = self.known.get_mut(&event.uuid) {
+            return known.chart.event(&event.kind, now);
         }
+        if self.strangers.insert(event.uuid.clone()) {
+            tracing::warn!(gpu = event.uuid, kind = ?event.kind, "an event of a GPU that is not known");
+        }
+        false
     }
 
     /// No GPU answers.
@@ -232,7 +237,7 @@ impl Gpus {
     fn remove(&mut self, uuid: &str) {
         if let Some(known) = self.known.remove(uuid) {
             // If it was not looked at since our start, it was not declared either.
-            let parts = known.description.mig_devices.iter().map(|(uuid, _)| uuid.as_str());
+            let parts = known.description.mig_devices.iter().flatten().map(|(uuid, _)| uuid.as_str());
             self.observation.gone.extend(std::iter::once(uuid).chain(parts).map(object_name));
             self.refresh(uuid);
         }
@@ -258,7 +263,7 @@ impl Gpus {
             .collect();
         if let Some(known) = self.known.get(uuid) {
             let whole = std::iter::once((uuid, &known.description.device));
-            let parts = known.description.mig_devices.iter().map(|(uuid, device)| (uuid.as_str(), device));
+            let parts = known.description.mig_devices.iter().flatten().map(|(uuid, device)| (uuid.as_str(), device));
             for (uuid, device) in whole.chain(parts) {
                 let mig = device.mig.as_ref();
                 let name = object_name(uuid);
@@ -273,7 +278,9 @@ impl Gpus {
                     telemetry: known.telemetry.clone().filter(|_| mig.is_none()),
                     xids: known.chart.xids(mig),
                 };
-                if devices.get(&name).is_none_or(|before| **before != observed) {
+                let before = devices.get(&name);
+                if before.is_none_or(|before| **before != observed) {
+                    say_xids(&name, before.map(Arc::as_ref), &observed);
                     devices.insert(name, Arc::new(observed));
                 }
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use device_api_core::resource::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::calls::{Answer, Calls, Inspection, Questions};
 use super::driver::{Driver, DriverError, EventKind, Found};
@@ -28,6 +28,10 @@ const FIRST_SAMPLE: Duration = Duration::from_secs(1);
 const TOGETHER: Duration = Duration::from_millis(2);
 /// How long a wait for events may take beyond its own time.
 const WAIT_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a wait that a lost GPU spoils is tried again before the driver is initialised anew.
+const LISTENS_ON: Duration = Duration::from_secs(1);
+/// How long the driver may take to say that no event is left.
+const LAST_WAIT: Duration = Duration::from_millis(100);
 
 /// A session.
 pub(super) struct Session<'a> {
@@ -79,16 +83,13 @@ impl<'a> Session<'a> {
     /// Follows the driver until it has to be initialised anew, and says why.
     pub(super) async fn follow(mut self, stored: &mut watch::Receiver<Stored>) -> End {
         let (sender, mut events) = mpsc::channel(QUEUE);
-        let mut pumps = JoinSet::new();
-        let waits =
-            Waits { each: self.options.event_wait, patience: WAIT_PATIENCE, failed_before: self.broken.is_some() };
-        pumps.spawn(pump(Arc::clone(&self.driver), waits, sender));
+        let (mut sender, mut pumps) = (Some(sender), JoinSet::new());
         let mut batch = Vec::with_capacity(QUEUE);
         let mut listens = Instant::now();
         let mut resync = Instant::now();
         let mut sample = self.options.telemetry.map(|_| Instant::now() + FIRST_SAMPLE);
         loop {
-            let mend = self.is_spoilt.then_some(self.may_mend);
+            let mend = self.can_mend().then_some(self.may_mend);
             let wake = [sample, self.looks.next(), mend].into_iter().flatten().fold(resync, Instant::min);
             let taking = async {
                 sleep_until(listens).await;
@@ -131,7 +132,16 @@ impl<'a> Session<'a> {
                         self.gpus.reported(&event, now);
                     }
                 }
+                if let End::Spoilt(_) = why {
+                    self.take_the_rest().await;
+                }
                 return why;
+            }
+            // Nothing can be heard before, and a wait for nothing proves nothing.
+            if let Some(sender) = sender.take_if(|_| !self.subscribed.is_empty()) {
+                let (each, failed_before) = (self.options.event_wait, self.broken.is_some());
+                let waits = Waits { each, patience: WAIT_PATIENCE, failed_before };
+                pumps.spawn(pump(Arc::clone(&self.driver), waits, sender));
             }
             self.out.send_replace(self.gpus.observation());
         }
@@ -214,12 +224,13 @@ impl<'a> Session<'a> {
             Some(Err(error)) => tracing::debug!(gpu = uuid, %error, "cannot describe a GPU"),
             None => {}
         }
+        let is_early = inspection.is_early || !self.looks.counts(uuid, Instant::now());
         if let Some(vitals) = inspection.vitals {
             if vitals.as_ref().is_err_and(DriverError::is_of_one_gpu) {
                 // A GPU that comes back is subscribed to anew.
                 self.subscribed.remove(uuid);
             }
-            self.gpus.examined(uuid, &vitals, inspection.is_early);
+            self.gpus.examined(uuid, &vitals, is_early);
         }
         if let Some(broken) = &self.broken {
             self.gpus.deafened(uuid, broken);
@@ -244,16 +255,16 @@ impl<'a> Session<'a> {
             match pumped {
                 Pumped::Event(event) => {
                     tracing::debug!(gpu = event.uuid, kind = ?event.kind, "an event");
-                    self.gpus.reported(&event, now);
+                    if self.gpus.reported(&event, now) {
+                        self.calls.overtake(&event.uuid);
+                        self.looks.begin_anew(&event.uuid);
+                    }
                     match event.kind {
                         EventKind::SingleBitEcc | EventKind::Other(_) => {}
                         EventKind::MigConfigChanged => {
                             self.ask(&event.uuid, true);
                         }
-                        _ => {
-                            self.calls.overtake(&event.uuid);
-                            self.looks.soon(&event.uuid, Instant::now());
-                        }
+                        _ => self.looks.soon(&event.uuid, Instant::now()),
                     }
                     touched.insert(event.uuid);
                 }
@@ -273,9 +284,24 @@ impl<'a> Session<'a> {
         outcome
     }
 
+    /// Whether another initialisation would help. Where the driver does not answer which GPUs there are, it would hang, too.
+    fn can_mend(&self) -> bool {
+        self.is_spoilt && !self.is_list_hung && !self.calls.is_listing()
+    }
+
+    /// Takes the events that have come until the driver has none: initialised anew it forgets them.
+    async fn take_the_rest(&mut self) {
+        for _ in 0..QUEUE {
+            let next = timeout(LAST_WAIT, self.driver.next_event(Duration::ZERO)).await;
+            let Ok(Ok(Some(event))) = next else { return };
+            let now = self.now();
+            self.gpus.reported(&event, now);
+        }
+    }
+
     /// A lost GPU can spoil the wait for the events of all. Subscribed to anew, the others are heard.
     fn mend(&self) -> Result<(), End> {
-        let may_mend = self.is_spoilt && Instant::now() >= self.may_mend;
+        let may_mend = self.can_mend() && Instant::now() >= self.may_mend;
         self.broken.clone().filter(|_| may_mend).map_or(Ok(()), |why| Err(End::Spoilt(why)))
     }
 
@@ -289,6 +315,8 @@ impl<'a> Session<'a> {
             self.gpus.deafened(&uuid, &why);
         }
         self.is_spoilt = why.is_of_one_gpu();
+        // Until then the wait is tried again: what others report just after a loss may still be delivered.
+        self.may_mend = self.may_mend.max(Instant::now() + LISTENS_ON);
         self.broken = Some(why);
         // If a GPU was lost, the list says which.
         self.calls.list();

@@ -193,7 +193,7 @@ impl Node {
         let device = card.device(&self.system, index.ok_or(DriverError::NotFound)?);
         let ids = gpu_instances(&card.board.mig);
         let parts = card.board.mig.iter().zip(ids).map(|(profile, id)| card.part(&device, profile, id)).collect();
-        Ok(Description { device, mig_devices: parts })
+        Ok(Description { device, mig_devices: Some(parts) })
     }
 
     pub(super) fn vitals(&self, uuid: &str) -> Result<Vitals, DriverError> {

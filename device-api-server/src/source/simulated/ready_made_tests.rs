@@ -54,7 +54,8 @@ impl Seen {
                     self.uuids.entry(identity.uuid.clone()).or_insert(slot);
                     self.answer(driver.subscribe(&identity.uuid)).await;
                     let parts = self.answer(driver.describe(&identity.uuid)).await;
-                    self.most_parts = self.most_parts.max(parts.map_or(0, |parts| parts.mig_devices.len()));
+                    self.most_parts =
+                        self.most_parts.max(parts.map_or(0, |parts| parts.mig_devices.iter().flatten().count()));
                     let vitals = self.answer(driver.vitals(&identity.uuid)).await;
                     let action = vitals.as_ref().and_then(|vitals| vitals.recovery_action);
                     if let Some(action) = action.filter(|action| *action != RecoveryAction::None) {

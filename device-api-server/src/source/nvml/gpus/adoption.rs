@@ -22,7 +22,13 @@ impl Gpus {
         let (parts, whole): (Vec<&Arc<Gpu>>, _) = ours.iter().partition(|gpu| mig_parent(gpu).is_some());
         for gpu in whole {
             let is_going = self.observation.gone.contains(&gpu.metadata.name);
-            if gpu.spec.uuid.is_empty() || is_going || self.key(&gpu.spec.uuid).is_some() {
+            if let Some(known) = self.key(&gpu.spec.uuid).cloned().and_then(|key| self.known.get_mut(&key)) {
+                if stored.by_others {
+                    known.chart.heed(&gpu.status.xids);
+                }
+                continue;
+            }
+            if gpu.spec.uuid.is_empty() || is_going {
                 continue;
             }
             let device = gpu.status.device.clone().unwrap_or_default();
@@ -41,7 +47,7 @@ impl Gpus {
                 }
                 continue;
             };
-            if known.description.mig_devices.iter().any(|(uuid, _)| *uuid == gpu.spec.uuid) {
+            if known.description.mig_devices.iter().flatten().any(|(uuid, _)| *uuid == gpu.spec.uuid) {
                 continue;
             }
             if known.is_listed {
@@ -49,7 +55,7 @@ impl Gpus {
                 self.observation.gone.insert(gpu.metadata.name.clone());
             } else {
                 let device = gpu.status.device.clone().unwrap_or_default();
-                known.description.mig_devices.push((gpu.spec.uuid.clone(), device));
+                known.description.mig_devices.get_or_insert_default().push((gpu.spec.uuid.clone(), device));
             }
         }
         self.acknowledge(&ours);
@@ -67,9 +73,9 @@ impl Gpus {
             let Some(text) = gpu.metadata.annotations.get(ACKNOWLEDGE_XIDS) else { continue };
             let name = &gpu.metadata.name;
             let is_new = before.get(name) != Some(text);
+            let key = self.key(mig_parent(gpu).unwrap_or(&gpu.spec.uuid)).cloned();
+            let Some(known) = key.and_then(|key| self.known.get_mut(&key)) else { continue };
             self.acknowledgements.insert(name.clone(), text.clone());
-            let uuid = mig_parent(gpu).unwrap_or(&gpu.spec.uuid);
-            let Some(known) = self.known.get_mut(uuid) else { continue };
             match text.parse::<Acknowledgement>() {
                 Ok(acknowledged) => {
                     if is_new {

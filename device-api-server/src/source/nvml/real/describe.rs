@@ -9,7 +9,7 @@ use nvml_wrapper::enum_wrappers::device::Brand;
 use nvml_wrapper::enums::device::DeviceArchitecture;
 use nvml_wrapper::{Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
-use super::failure::{answer, fact};
+use super::failure::{answer, fact, reading};
 use super::raw;
 use crate::source::nvml::driver::{Description, DriverError, Found, Identity, System};
 
@@ -48,7 +48,8 @@ pub(super) fn describe(device: &Device<'_>, uuid: &str, sysfs: &Path) -> Result<
     let pci_bus_id = fact("nvmlDeviceGetPciInfo_v3", device.pci_info())?.map(|pci| pci_bus_id(&pci.bus_id));
     let architecture = fact("nvmlDeviceGetArchitecture", device.architecture())?;
     let compute = fact("nvmlDeviceGetCudaComputeCapability", device.cuda_compute_capability())?;
-    let mig = fact("nvmlDeviceGetMigMode", device.mig_mode())?;
+    let mode = reading("nvmlDeviceGetMigMode", device.mig_mode());
+    let mig = mode.as_ref().ok().cloned().flatten();
     let System { driver_version, cuda_driver_version, .. } = system(device.nvml())?;
     let whole = GpuDevice {
         index: fact("nvmlDeviceGetIndex", device.index())?,
@@ -71,24 +72,33 @@ pub(super) fn describe(device: &Device<'_>, uuid: &str, sysfs: &Path) -> Result<
         vbios_version: fact("nvmlDeviceGetVbiosVersion", device.vbios_version())?,
         mig: None,
     };
-    let mig_devices = match mig {
-        Some(mode) if mode.current != 0 => mig_devices(device, uuid, &whole)?,
-        _ => Vec::new(),
+    let parts = mode.and_then(|mode| match mode {
+        Some(mode) if mode.current != 0 => mig_devices(device, uuid, &whole),
+        _ => Ok(Vec::new()),
+    });
+    // What fails says nothing of the parts that were there.
+    let mig_devices = match parts {
+        Err(error @ (DriverError::Other { .. } | DriverError::NotFound)) => {
+            tracing::debug!(%error, gpu = uuid, "NVML does not tell the MIG devices");
+            None
+        }
+        parts => Some(parts?),
     };
     Ok(Description { device: whole, mig_devices })
 }
 
 fn mig_devices(device: &Device<'_>, parent: &str, whole: &GpuDevice) -> Result<Vec<(String, GpuDevice)>, DriverError> {
-    let places = fact("nvmlDeviceGetMaxMigDeviceCount", device.mig_device_count())?.unwrap_or(0);
+    let places = reading("nvmlDeviceGetMaxMigDeviceCount", device.mig_device_count())?.unwrap_or(0);
     let mut found = Vec::new();
     for place in 0..places {
         // Places that are free are not found.
-        let Some(part) = fact("nvmlDeviceGetMigDeviceHandleByIndex", device.mig_device_by_index(place))? else {
-            continue;
+        let part = match reading("nvmlDeviceGetMigDeviceHandleByIndex", device.mig_device_by_index(place)) {
+            Err(DriverError::NotFound) | Ok(None) => continue,
+            part => part?,
         };
-        if let Some(uuid) = fact("nvmlDeviceGetUUID", part.uuid())? {
-            found.push((uuid, mig_device(&part, parent, whole)?));
-        }
+        let Some(part) = part else { continue };
+        let uuid = answer("nvmlDeviceGetUUID", part.uuid())?;
+        found.push((uuid, mig_device(&part, parent, whole)?));
     }
     Ok(found)
 }

@@ -32,7 +32,9 @@ fn the_two_readings_come_after_the_last_xid_and_in_a_row() {
     let nothing = verdict(RecoveryAction::None);
     let failed = DriverError::Other { call: "vitals", why: "busy".to_owned() };
     let interruptions: [fn(&mut Chart, &DriverError); 5] = [
-        |chart, _| chart.event(&xid(48), at(3)),
+        |chart, _| {
+            chart.event(&xid(48), at(3));
+        },
         |chart, _| chart.vitals(Ok(&verdict(RecoveryAction::GpuReset))),
         |chart, _| chart.vitals(Ok(&Vitals::default())),
         |chart, failed| chart.vitals(Err(failed)),
@@ -70,6 +72,43 @@ fn a_reading_that_began_before_an_event_brings_facts_and_confirms_nothing() {
     assert!(chart.needs_attention());
     chart.vitals(Ok(&nothing));
     assert!(!chart.needs_attention());
+}
+
+#[test]
+fn a_reading_that_began_before_an_event_hides_neither_a_fault_nor_a_reset() {
+    let nothing = verdict(RecoveryAction::None);
+    let mut chart = healthy_with_verdict();
+    chart.event(&xid(119), at(1));
+    chart.vitals(Ok(&nothing));
+    chart.early_vitals(&verdict(RecoveryAction::GpuReset));
+    chart.vitals(Ok(&nothing));
+    assert!(stands(&chart), "the readings that say that nothing is to be done are not in a row");
+
+    let waits = |waits| Vitals { remapping_pending: Some(waits), ..Vitals::default() };
+    let mut chart = healthy_on(Policy::default(), &waits(false));
+    chart.event(&xid(64), at(1));
+    chart.vitals(Ok(&waits(true)));
+    chart.early_vitals(&waits(false));
+    assert!(stands(&chart));
+    chart.vitals(Ok(&waits(false)));
+    assert!(!stands(&chart), "a reset used the row");
+}
+
+#[test]
+fn what_another_process_found_to_be_over_is_over_and_what_came_later_is_not() {
+    let mut chart = healthy_with_verdict();
+    chart.event(&xid(142), at(1));
+    chart.event(&xid(61), at(1));
+    let mut stored = chart.xids(None);
+    chart.heed(&stored);
+    assert!(chart.xids(None).iter().all(|record| record.standing), "what stands there stands here");
+    for record in &mut stored {
+        record.standing = false;
+    }
+    chart.event(&xid(61), at(30));
+    chart.heed(&stored);
+    let standing: Vec<_> = chart.xids(None).iter().map(|record| (record.xid, record.standing)).collect();
+    assert_eq!(standing, [(142, false), (61, true)]);
 }
 
 #[test]
