@@ -5,7 +5,7 @@ use device_api_core::health::Verdict;
 use device_api_core::registry::DeleteParams;
 use device_api_server::source::nvml::driver::DriverError;
 
-use crate::bench::{Bench, action, name, node, on, seconds, step};
+use crate::bench::{Bench, action, name, node, on, seconds, step, xids};
 
 fn lost_at(time: &str, slot: usize) -> String {
     step(time, "lost", &format!("gpu = {slot}"))
@@ -63,14 +63,14 @@ async fn complaint_8_a_lost_gpu_leaves_the_others_healthy_and_heard() {
 #[tokio::test(start_paused = true)]
 async fn complaint_8_what_others_report_just_after_a_loss_is_heard() {
     let times = [0, 10, 30, 60, 100, 150, 200, 250, 500, 800];
-    let xids: String = (0..)
+    let reports: String = (0..)
         .zip(times)
         .map(|(slot, after)| step(&format!("{}ms", 20_000 + after), "xid", &format!("gpu = {slot}, xid = 119")))
         .collect();
-    let bench = Bench::plays(&(node(11) + &step("20s", "lost", "gpu = 10") + &xids)).await;
+    let bench = Bench::plays(&(node(11) + &step("20s", "lost", "gpu = 10") + &reports)).await;
     bench.at(60).await;
-    for slot in 0..10 {
-        assert_eq!(crate::bench::xids(&*bench.gpu(slot).await).len(), 1, "{} ms after the loss", times[slot]);
+    for (slot, after) in times.into_iter().enumerate() {
+        assert_eq!(xids(&*bench.gpu(slot).await).len(), 1, "{after} ms after the loss");
     }
 }
 

@@ -77,7 +77,7 @@ async fn a_wait_for_events_that_returns_at_once_does_not_make_the_source_spin() 
     for why in [None, Some(DriverError::GpuLost), Some(DriverError::NotSupported)] {
         bench.driver.change(|faults| (faults.waits_return_at_once, faults.waits_fail) = (true, why.clone()));
         // A lost GPU costs a few initialisations at first.
-        for (lasts, most) in [(120, 350), (600, 600), (60, 80)] {
+        for (lasts, most) in [(120, 350), (600, 700), (60, 100)] {
             let (began, until) = (Instant::now(), bench.now().as_secs() + lasts);
             bench.at(until).await;
             let calls = bench.driver.count_since(began);
