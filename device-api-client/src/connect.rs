@@ -101,7 +101,8 @@ impl ConnectOptions {
 
 /// A client of one server: cheap to clone, all clones share the connection.
 ///
-/// A connection that is lost is made anew by the next call.
+/// A connection that is lost is made anew by the next call. A server takes 100 streams on it at a time, unless it is told
+/// otherwise: a watch is one for as long as it lasts, and what comes on top waits. Beside so many, make another client.
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,

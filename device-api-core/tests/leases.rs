@@ -69,7 +69,7 @@ impl World {
             Ok(())
         };
         let (params, when) = (PostParams::default(), Preconditions::default());
-        self.gpus.modify(Part::Status, name, &params, when, change).await.unwrap()
+        self.gpus.modify_in_place(Part::Status, name, &params, when, change).await.unwrap()
     }
 
     async fn condition(&self, name: &str, type_: &str) -> Condition {

@@ -168,7 +168,10 @@ async fn reflected(server: &mut TestServer, gpus: impl Verbs<Gpu>, config: watch
             Ok(())
         };
         let params = CorePost::default();
-        registry.modify(Part::Status, &format!("new-{round}"), &params, Default::default(), sick).await.unwrap();
+        registry
+            .modify_in_place(Part::Status, &format!("new-{round}"), &params, Default::default(), sick)
+            .await
+            .unwrap();
         if round >= 3 {
             // What the watcher, which was not polled since the server died, resumes from.
             server.expire_history().await;

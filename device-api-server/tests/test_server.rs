@@ -24,10 +24,10 @@ async fn it_starts_with_the_gpus_of_its_builder_and_their_status() {
     let mut own = gpu("own");
     own.status.conditions.push(Condition::new("Healthy", ConditionStatus::False));
     let server = TestServer::builder().with_gpus(1).with_gpu(own).with_gpus(1).start().await;
-    assert_eq!(names(&server.gpus()).await, ["gpu-0", "gpu-2", "own"]);
+    assert_eq!(names(&server.gpus()).await, ["gpu-0", "gpu-1", "own"]);
     assert_eq!(server.gpus().get("own").await.unwrap().status.conditions[0].type_, "Healthy");
-    let uuid = server.gpus().get("gpu-2").await.unwrap().spec.uuid.clone();
-    assert_eq!(uuid, "GPU-00000000-0000-0000-0000-000000000002");
+    let uuid = server.gpus().get("gpu-1").await.unwrap().spec.uuid.clone();
+    assert_eq!(uuid, "GPU-00000000-0000-0000-0000-000000000001");
     assert_eq!(server.faults().calls(Verb::Create), 0, "what it starts with are no calls");
 }
 

@@ -131,7 +131,8 @@ impl<R: Resource, V: Verbs<R>> Controller<R, V> {
         self
     }
 
-    /// Stops when this future is done: nothing more is begun, and what was begun is ended.
+    /// Stops when this future is done: nothing more is begun, and what was begun is ended. That waits for a `reconcile` that hangs:
+    /// give the calls in it a timeout, or the whole run one.
     pub fn graceful_shutdown_on(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = Box::pin(stop);
         self

@@ -126,7 +126,8 @@ impl<R: Resource> Store<R> {
         Index::new(self.clone(), move |object| keys_of(object).into_iter().collect())
     }
 
-    /// The state, and then every change of it, in order and without a gap.
+    /// The state, and then every change of it, in order and without a gap. The state is that of the first
+    /// [`next`](Subscription::next), not of this call.
     ///
     /// Anybody may subscribe at any time, and nobody waits for a subscriber: see [`Subscription`].
     #[must_use]
@@ -200,8 +201,7 @@ impl<R: Resource> Store<R> {
         Ok(())
     }
 
-    // The state is whole after every statement that can panic, so a panic of an index function spoils
-    // nothing but its index.
+    // The state is whole after every statement that can panic: an index function can where its index is made.
     fn read(&self) -> RwLockReadGuard<'_, State<R>> {
         self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
     }

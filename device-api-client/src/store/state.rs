@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use device_api_core::resource::{Key, Resource};
@@ -124,9 +125,12 @@ impl<R: Resource> State<R> {
 
     fn tell_indexes(&mut self, tell: impl Fn(&dyn Indexing<R>)) {
         self.indexes.retain(|index| {
-            let index = index.upgrade();
-            index.iter().for_each(|index| tell(&**index));
-            index.is_some()
+            let Some(index) = index.upgrade() else { return false };
+            // One index's panic is neither the store's nor that of the others.
+            if catch_unwind(AssertUnwindSafe(|| tell(&*index))).is_err() {
+                tracing::error!("an index function panicked: its index is not what the store is");
+            }
+            true
         });
     }
 
@@ -146,9 +150,31 @@ fn same<R: Resource>(left: &R, right: &R) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use device_api_core::resource::Gpu;
+    use std::sync::Arc;
+
+    use device_api_core::resource::{Gpu, ObjectMeta};
 
     use crate::Store;
+    use crate::watcher::Event;
+
+    #[test]
+    fn an_index_that_panics_harms_neither_the_store_nor_the_other_indexes() {
+        let store = Store::<Gpu>::new(8);
+        let gpu = |name: &str| Arc::new(Gpu { metadata: ObjectMeta::named(name), ..Gpu::default() });
+        let picky = store.index(|gpu| {
+            assert_ne!(gpu.metadata.name, "b", "a bug, on purpose");
+            [gpu.metadata.name.clone()]
+        });
+        let other = store.index(|gpu| [gpu.metadata.name.clone()]);
+        for name in ["a", "b", "c"] {
+            store.take(Event::Apply(gpu(name))).unwrap();
+        }
+        store.take(Event::Delete(gpu("b"))).unwrap();
+        store.take(Event::Apply(gpu("d"))).unwrap();
+        assert_eq!(store.list().len(), 3);
+        assert_eq!(other.keys(), ["a", "c", "d"]);
+        assert_eq!(picky.keys(), ["a", "c", "d"]);
+    }
 
     #[test]
     fn indexes_that_nobody_has_any_more_take_no_memory_though_nothing_changes() {

@@ -235,8 +235,9 @@ impl<R: Resource> Machine<R> {
         self.events.push_back(Err(error));
     }
 
+    /// On top of what the server asks for, which is the same for all: they would come back together.
     fn pause_after(&mut self, error: &Error) -> State {
         let asked = error.retry_after().unwrap_or_default().min(self.pauses.longest());
-        State::Pausing(self.pauses.next_pause().max(asked))
+        State::Pausing(asked + self.pauses.next_pause())
     }
 }

@@ -173,14 +173,17 @@ fn a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pause() {
     }
 }
 
+/// How long it pauses after a failure in which the server asks for so much.
+fn pause_asked(machine: &mut Machine<Gpu>, asked: Duration) -> Duration {
+    machine.opened(Err(unavailable(asked)));
+    let Step::Pause(pause) = machine.step() else { panic!("{:?}", machine.step()) };
+    machine.paused();
+    pause
+}
+
 #[test]
 fn pauses_grow_until_something_is_heard() {
-    let pause = |machine: &mut Machine<Gpu>| {
-        machine.opened(Err(unavailable(Duration::ZERO)));
-        let Step::Pause(pause) = machine.step() else { panic!("{:?}", machine.step()) };
-        machine.paused();
-        pause
-    };
+    let pause = |machine: &mut Machine<Gpu>| pause_asked(machine, Duration::ZERO);
     let mut machine = following();
     let first = Backoff::default().first;
     let grown = (0..10).map(|_| pause(&mut machine)).last().unwrap();
@@ -192,13 +195,22 @@ fn pauses_grow_until_something_is_heard() {
 
 #[test]
 fn the_pause_is_as_long_as_the_server_asks_but_not_without_bound() {
-    for (asked, expected) in
-        [(Duration::from_secs(3), Duration::from_secs(3)), (Duration::MAX, Backoff::default().longest)]
-    {
-        let mut machine = following();
-        machine.received(Some(Err(unavailable(asked))));
-        assert_eq!(machine.step(), Step::Pause(expected));
+    let Backoff { first, longest } = Backoff::default();
+    for (asked, least) in [(Duration::from_secs(3), Duration::from_secs(3)), (Duration::MAX, longest)] {
+        let paused = pause_asked(&mut following(), asked);
+        assert!(paused > least && paused <= least + first, "{paused:?}");
     }
+}
+
+#[test]
+fn those_who_failed_together_do_not_come_back_together_though_the_server_asks_all_for_the_same() {
+    let pauses = || -> Vec<_> {
+        let mut machine = following();
+        (0..6).map(|_| pause_asked(&mut machine, Duration::from_secs(1))).collect()
+    };
+    let (one, other) = (pauses(), pauses());
+    assert_ne!(one, other);
+    assert!(one[5] > one[0] * 2, "and later each time: {one:?}");
 }
 
 #[test]

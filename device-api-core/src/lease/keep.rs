@@ -168,7 +168,7 @@ impl Leases {
         let metadata = object.metadata();
         let objects = objects.namespaced(&metadata.namespace);
         let (params, when) = (PostParams::default(), Preconditions::default());
-        match objects.modify(Part::Status, &metadata.name, &params, when, change).await {
+        match objects.modify_in_place(Part::Status, &metadata.name, &params, when, change).await {
             Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) if error.is_unavailable() => Err(error),
             Err(error) => {

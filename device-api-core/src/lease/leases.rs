@@ -130,7 +130,9 @@ impl Leases {
         for type_ in &request.condition_types {
             if let Some(owner) = owners.get(type_.as_str()) {
                 let (other, since) = (owner.name(), owner.spec().acquired_at);
-                let why = format!("condition type {type_:?} belongs to lease {other:?}, which is held since {since}");
+                let why = format!(
+                    "condition type {type_:?} belongs to lease {other:?}, which is held since {since}: choose another type, or wait until it is free"
+                );
                 return Err(conflict(&request.name, why));
             }
         }

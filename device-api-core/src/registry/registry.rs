@@ -149,7 +149,7 @@ impl<R: Resource> Registry<R> {
     ///
     /// # Errors
     /// Those of `change`, and as [`Self::replace`].
-    pub async fn modify<F>(
+    pub async fn modify_in_place<F>(
         &self,
         part: Part,
         name: &str,

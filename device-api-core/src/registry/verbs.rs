@@ -96,8 +96,8 @@ pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
     /// conflict it does so again. What `change` does outside of the part is ignored.
     ///
     /// `change` runs once for each try, on what was read for it. After 16 tries, which take about a
-    /// second, the last conflict is returned. A [`Registry`](super::Registry) has a `modify` of its own,
-    /// which needs one try.
+    /// second, the last conflict is returned. A [`Registry`](super::Registry) has
+    /// [`modify_in_place`](super::Registry::modify_in_place), too, which needs one try.
     ///
     /// # Errors
     /// Those of `change`, of [`Self::get`] and of [`Self::replace`]. After

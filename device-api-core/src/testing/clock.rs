@@ -38,6 +38,8 @@ struct Hands {
     ahead: Duration,
 }
 
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 impl ManualClock {
     /// A clock that shows this time.
     #[must_use]
@@ -51,9 +53,12 @@ impl ManualClock {
         self.hands.borrow().now
     }
 
-    /// Lets so much time pass.
+    /// Lets so much time pass: a hundred years at most, after which nothing is to come any more.
     pub fn advance(&self, by: Duration) {
-        self.hands.send_modify(|hands| *hands = Hands { now: hands.now.plus(by), ahead: hands.ahead + by });
+        let by = by.min(CENTURY);
+        self.hands.send_modify(|hands| {
+            *hands = Hands { now: hands.now.plus(by), ahead: hands.ahead.saturating_add(by).min(10 * CENTURY) };
+        });
     }
 
     /// Sets the time of day, backward too: real clocks do that. No time passes.

@@ -12,6 +12,8 @@ use crate::ServeOptions;
 #[must_use]
 pub struct TestServerBuilder {
     pub(super) gpus: Vec<Gpu>,
+    /// How many of them have a number for a name.
+    pub(super) numbered: usize,
     pub(super) has_socket: bool,
     pub(super) ledger: LedgerOptions,
     pub(super) serve: ServeOptions,
@@ -20,7 +22,8 @@ pub struct TestServerBuilder {
 impl TestServerBuilder {
     /// With so many more GPUs, named `gpu-0`, `gpu-1` and so on, each with a uuid of NVML's form.
     pub fn with_gpus(mut self, count: usize) -> Self {
-        let first = self.gpus.len();
+        let first = self.numbered;
+        self.numbered += count;
         self.gpus.extend((first..first + count).map(|number| Gpu {
             metadata: ObjectMeta::named(format!("gpu-{number}")),
             spec: GpuSpec { uuid: format!("GPU-00000000-0000-0000-0000-{number:012x}") },
