@@ -23,7 +23,7 @@ use super::pause::{Backoff, jittered};
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// So many objects are written at once: enough for a store to commit them together, and of a node with a hundred devices
 /// not all are in memory twice.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 /// The pause after a failure, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
