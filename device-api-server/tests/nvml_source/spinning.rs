@@ -23,7 +23,8 @@ const ERRORS: [&str; 12] = [
     "other",
 ];
 
-/// How many calls the source makes in a minute, when it has been running for one, and for ten.
+/// How many calls the source makes in a minute, when it has been running for one, and for ten. Jitter makes them up to half as
+/// many again as usual; a source that spins makes thousands.
 async fn calls_in_a_minute(bench: &Bench) -> [usize; 2] {
     let mut calls = [0; 2];
     for (calls, then) in calls.iter_mut().zip([60, 600]) {
@@ -40,7 +41,7 @@ async fn a_quiet_node_is_asked_little() {
     let bench = Bench::plays(&node(4)).await;
     for calls in calls_in_a_minute(&bench).await {
         // Twelve waits for events, and two or three looks at four GPUs.
-        assert!((20..=43).contains(&calls), "{calls}");
+        assert!((15..=60).contains(&calls), "{calls}");
     }
 }
 
@@ -53,8 +54,7 @@ async fn calls_that_fail_for_ever_are_made_a_bounded_number_of_times() {
                 let failing = step(time, "fail", &format!("call = \"{call}\", error = \"{error}\""));
                 let bench = Bench::with(&(node(4) + &failing), |options| options.telemetry = Some(seconds(30))).await;
                 let calls = calls_in_a_minute(&bench).await;
-                // In a minute of ten the driver is initialised anew once, and with a short pause twice.
-                assert!(calls[0] <= 110 && calls[1] <= 100, "{call} fails with {error}: {calls:?} calls a minute");
+                assert!(calls[0] <= 165 && calls[1] <= 120, "{call} fails with {error}: {calls:?} calls a minute");
             }
         }
     }
@@ -66,7 +66,7 @@ async fn gpus_that_are_lost_for_ever_cost_little() {
         let lost: String = (0..4).map(|slot| step("5s", "lost", &format!("gpu = {slot}, listed = {listed}"))).collect();
         let bench = Bench::plays(&(node(4) + &lost)).await;
         let calls = calls_in_a_minute(&bench).await;
-        assert!(calls[0] <= 60 && calls[1] <= 40, "{calls:?}");
+        assert!(calls[0] <= 90 && calls[1] <= 60, "{calls:?}");
     }
 }
 
@@ -77,7 +77,7 @@ async fn a_wait_for_events_that_returns_at_once_does_not_make_the_source_spin() 
     for why in [None, Some(DriverError::GpuLost), Some(DriverError::NotSupported)] {
         bench.driver.change(|faults| (faults.waits_return_at_once, faults.waits_fail) = (true, why.clone()));
         // A lost GPU costs a few initialisations at first.
-        for (lasts, most) in [(120, 350), (600, 700), (60, 100)] {
+        for (lasts, most) in [(120, 525), (600, 1_050), (60, 150)] {
             let (began, until) = (Instant::now(), bench.now().as_secs() + lasts);
             bench.at(until).await;
             let calls = bench.driver.count_since(began);
@@ -92,6 +92,6 @@ async fn calls_that_hang_for_ever_are_made_a_bounded_number_of_times() {
         let hang = step("1s", "hang", &format!("call = \"{call}\""));
         let bench = Bench::with(&(node(4) + &hang), |options| options.telemetry = Some(seconds(30))).await;
         let calls = calls_in_a_minute(&bench).await;
-        assert!(calls.iter().all(|calls| *calls <= 90), "{call} hangs: {calls:?} calls a minute");
+        assert!(calls.iter().all(|calls| *calls <= 135), "{call} hangs: {calls:?} calls a minute");
     }
 }
