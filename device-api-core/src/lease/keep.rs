@@ -35,13 +35,13 @@ impl Leases {
     /// For as long as a lease is expired, its condition types are Unknown with the reason [`PROVIDER_LOST`] on every object
     /// that has them, whoever writes them: a provider that was paused is overruled until it renews. Types that another lease
     /// has, which is held, are left alone.
+    ///
+    /// Whatever goes wrong is logged and tried again. [`Self::try_keep`] is for who does that himself.
     pub async fn keep<R: Resource>(&self, objects: Registry<R>) {
-        let (leases, objects) = (self.as_actor(ACTOR), objects.namespaced("").as_actor(ACTOR));
         while is_open(objects.ledger()) {
             // Nobody would notice that there is no keeper any more.
-            let ended = AssertUnwindSafe(leases.attend(&objects)).catch_unwind().await;
-            let trouble = match ended {
-                Ok(Ok(())) => continue,
+            let trouble = match AssertUnwindSafe(self.try_keep(objects.clone())).catch_unwind().await {
+                Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it panicked".to_owned(),
             };
@@ -50,6 +50,23 @@ impl Leases {
                 sleep(PAUSE).await;
             }
         }
+    }
+
+    /// As [`Self::keep`], for who watches over it and shows others when there is no keeper: it catches no panic, and what goes
+    /// wrong ends it. Begin it anew then, for nobody else notices that a provider is lost.
+    ///
+    /// # Errors
+    /// When the store does not take the keeper's writes, or its watch fails. It returns well only when the ledger is closed.
+    pub async fn try_keep<R: Resource>(&self, objects: Registry<R>) -> Result<()> {
+        let (leases, objects) = (self.as_actor(ACTOR), objects.namespaced("").as_actor(ACTOR));
+        while is_open(objects.ledger()) {
+            match leases.attend(&objects).await {
+                // Nothing is left to be kept, whatever ended first.
+                Err(_) if !is_open(objects.ledger()) => break,
+                ended => ended?,
+            }
+        }
+        Ok(())
     }
 
     /// Until a watch ends.
