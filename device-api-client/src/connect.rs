@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use device_api_core::error::Cause;
-use device_api_core::{Error, Result};
+use device_api_core::Result;
 use http::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -17,6 +16,7 @@ use tonic::codegen::{Body as HttpBody, Bytes};
 use tonic::transport::Endpoint;
 use tower::Service;
 
+use crate::bounded::bounded;
 use crate::transport::Transport;
 use crate::{ConnectError, Target};
 
@@ -35,8 +35,8 @@ use crate::{ConnectError, Target};
 pub struct ConnectOptions {
     /// How long connecting may take: 5 s. It holds for every reconnect, too.
     pub connect_timeout: Duration,
-    /// How long a reply may take, save a watch's: 40 s. The server's own timeouts are shorter, and
-    /// say more.
+    /// How long a reply may take, save a watch's: 40 s. The server gives a write 30 s and then says more than this can; a request that
+    /// only waits, such as one that is queued, it gives 60 s, so here this ends it.
     pub request_timeout: Duration,
     /// How often the server is asked for a sign of life while it sends nothing, calls or not: every 30 s.
     pub keepalive_interval: Duration,
@@ -140,7 +140,7 @@ impl Client {
     }
 
     /// A client that connects with its first call. It never fails here: a server that cannot be reached
-    /// shows as [`Error::Unavailable`] in each call.
+    /// shows as [`Error::Unavailable`](device_api_core::Error::Unavailable) in each call.
     ///
     /// It must be made within a Tokio runtime.
     #[must_use]
@@ -179,14 +179,7 @@ impl Client {
 
     /// Waits for a reply, but no longer than the request timeout.
     pub(crate) async fn bounded<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let timeout = self.options.request_timeout;
-        tokio::time::timeout(timeout, call).await.unwrap_or_else(|elapsed| {
-            Err(Error::Unavailable {
-                why: format!("no reply within {timeout:?}; a write may still have happened"),
-                retry_after: Some(Duration::from_secs(1)),
-                cause: Cause::of(elapsed),
-            })
-        })
+        bounded(self.options.request_timeout, call).await
     }
 }
 

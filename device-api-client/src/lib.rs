@@ -28,7 +28,7 @@
 //!   [`Verbs`](device_api_core::registry::Verbs) instead, which `Api` implements.
 //! - [`VerbsExt`]: what writers do again and again, on any handle; [`Provider`]: one that holds a lease.
 //! - [`controller`]: a function that is called for each object until that is as it should be.
-//! - [`LeaseApi`]: leases, by which a provider says that it lives.
+//! - [`LeaseApi`]: leases, by which a provider says that it lives; [`LeaseHolder`] keeps one.
 //! - [`Client::from_service`]: the same `Api` on a server with no socket in between, for tests and embedders.
 //! - [`Reflector`]: keeps a [`Store`] of objects true, for any number of readers and subscribers. Under it is a
 //!   [`watcher`], a watch that heals by itself.
@@ -38,10 +38,12 @@
 //!   [`ConnectError`] is only for making a client.
 
 mod api;
+mod bounded;
 mod connect;
 pub mod controller;
 mod error;
 mod gpu;
+mod holder;
 #[cfg(feature = "kube")]
 pub mod kube;
 mod lease;
@@ -60,6 +62,7 @@ pub use device_api_core as core;
 pub use self::api::Api;
 pub use self::connect::{Client, ConnectOptions};
 pub use self::error::ConnectError;
+pub use self::holder::{LeaseHolder, Tenure};
 pub use self::lease::LeaseApi;
 pub use self::provider::{Declaration, Provider};
 pub use self::reflector::{Reflector, ReflectorOptions};

@@ -64,15 +64,13 @@ impl Declaration {
         Ok(())
     }
 
-    /// What differs on an object from what is declared, of these types: `None` when nothing does.
-    pub(super) fn difference<R: Resource>(&self, key: &Key, object: &R, types: &[String]) -> Option<Difference> {
+    /// What differs on an object that has these conditions from what is declared, of these types: `None` when nothing does.
+    pub(super) fn difference(&self, key: &Key, stored: &[Condition], types: &[String]) -> Option<Difference> {
         let declared = self.objects.get(key).map_or(&[][..], Vec::as_slice);
-        let is_set = |wanted: &&Condition| {
-            condition::find(object.conditions(), &wanted.type_).is_some_and(|stored| is_said(stored, wanted))
-        };
-        let is_gone = |type_: &&String| {
-            condition::find(declared, type_).is_none() && condition::find(object.conditions(), type_).is_some()
-        };
+        let is_set =
+            |wanted: &&Condition| condition::find(stored, &wanted.type_).is_some_and(|stored| is_said(stored, wanted));
+        let is_gone =
+            |type_: &&String| condition::find(declared, type_).is_none() && condition::find(stored, type_).is_some();
         let difference = Difference {
             set: declared.iter().filter(|wanted| !is_set(wanted)).cloned().collect(),
             gone: types.iter().filter(is_gone).cloned().collect(),
@@ -89,7 +87,7 @@ fn is_said(stored: &Condition, wanted: &Condition) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use device_api_core::resource::{ConditionStatus, Gpu, ObjectMeta};
+    use device_api_core::resource::{ConditionStatus, Gpu};
 
     use super::*;
 
@@ -103,19 +101,18 @@ mod tests {
 
     #[test]
     fn only_what_differs_of_the_own_types_is_to_be_written() {
-        let mut gpu = Gpu { metadata: ObjectMeta::named("x"), ..Gpu::default() };
         let time = "2026-01-01T00:00:00Z".parse().ok();
-        gpu.status.conditions =
-            vec![Condition { last_transition_time: time, ..said("A", "Fine") }, said("B", "Old"), said("Other", "Own")];
+        let stored =
+            [Condition { last_transition_time: time, ..said("A", "Fine") }, said("B", "Old"), said("Other", "Own")];
         let key = Key::of::<Gpu>("", "x").unwrap();
         let of = |conditions: Vec<Condition>| {
             let declaration = Declaration::default().with::<Gpu>("X", conditions).unwrap();
-            declaration.difference(&key, &gpu, &types())
+            declaration.difference(&key, &stored, &types())
         };
         assert_eq!(of(vec![said("A", "Fine"), said("B", "Old")]), None);
         let changed = Difference { set: vec![said("A", "Hot")], gone: vec!["B".to_owned()] };
         assert_eq!(of(vec![said("A", "Hot")]), Some(changed));
-        let nothing = Declaration::default().difference(&key, &gpu, &types());
+        let nothing = Declaration::default().difference(&key, &stored, &types());
         assert_eq!(nothing, Some(Difference { set: Vec::new(), gone: types() }));
     }
 

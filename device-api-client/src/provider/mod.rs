@@ -2,12 +2,12 @@
 //! A provider of conditions: it holds a lease and declares all that it says.
 
 mod declaration;
-mod holder;
+mod declarer;
 
 use std::sync::Arc;
 
 use device_api_core::error::Cause;
-use device_api_core::lease::{AcquireLease, LeaseVerbs, unique_identity};
+use device_api_core::lease::{AcquireLease, LeaseVerbs};
 use device_api_core::registry::Verbs;
 use device_api_core::resource::Resource;
 use device_api_core::{Error, Result};
@@ -15,14 +15,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use self::declaration::Declaration;
-use self::holder::{Declared, Holder, Progress};
+use self::declarer::{Declared, Declarer, Progress, hold};
+use crate::holder::LeaseHolder;
 
 /// A provider of conditions: it holds a lease, and keeps its conditions on all objects as they were last declared.
 ///
-/// A task renews the lease three times in its duration. With each renewal it compares what is stored to what is declared, and
-/// writes what differs: so a declaration survives a server that was away or lost its store, a lease that expired meanwhile,
-/// an object that is registered later, and a foreign hand. While the server is out of reach it tries again, with pauses that
-/// grow up to that interval.
+/// A task [holds](LeaseHolder) the lease, and beside that compares what is stored to what is declared, three times in the lease's duration,
+/// and writes what differs: so a declaration survives a server that was away or lost its store, a lease that expired meanwhile,
+/// an object that is registered later, and a foreign hand. Writing that is slow or hangs keeps no lease from being renewed, nor the
+/// other objects from being written; it is given up where the lease is not held any more. While the server is out of reach it
+/// tries again, with pauses that grow up to that interval.
 ///
 /// Dropped, it lets the lease expire, and the server then says that the provider is lost; [`Self::stop`] gives the
 /// lease back.
@@ -68,7 +70,8 @@ impl Provider {
     ///
     /// # Errors
     /// Those of [`LeaseVerbs::acquire`]; [`Error::BadRequest`] when the request has an id or an identity. After
-    /// [`Error::Unavailable`] the lease may be held until it expires, by nobody: one more try needs `take_over`, or to wait.
+    /// [`Error::Unavailable`], also when there is no answer within the lease's duration, the lease may be held until it expires, by
+    /// nobody: one more try needs `take_over`, or to wait.
     pub async fn start<R, V, L>(objects: V, leases: L, request: AcquireLease) -> Result<Self>
     where
         R: Resource,
@@ -82,14 +85,14 @@ impl Provider {
             let why = "no two providers may have the same, so each makes its own: leave it away";
             return Err(Error::bad_request("holderIdentity", why));
         }
-        let request = request.with_holder_identity(unique_identity());
-        let lease = leases.acquire(&request).await?;
         let types = request.condition_types.clone();
+        let mut holder = LeaseHolder::new(leases, request.clone());
+        holder.acquire().await?;
         let (declared, declared_now) = watch::channel(Declared::default());
         let (progress_now, progress) = watch::channel(Progress::default());
-        let holder = Holder::new(objects.namespaced(""), leases, request, lease.id);
+        let declarer = Declarer::new(objects.namespaced(""), &request, holder.tenure());
         let mut task = JoinSet::new();
-        task.spawn(holder.hold(declared_now, progress_now));
+        task.spawn(hold(holder, declarer, declared_now, progress_now));
         Ok(Self { types, declared, progress, task })
     }
 
@@ -130,7 +133,7 @@ impl Provider {
         }
     }
 
-    /// Ends what is being written, and gives the lease back. The conditions stay as they are.
+    /// Ends what is being written, which has ten seconds for that, and gives the lease back. The conditions stay as they are.
     ///
     /// # Errors
     /// Those of [`LeaseVerbs::release`], and why the lease is lost where it is.

@@ -19,6 +19,8 @@ const TRIES: u32 = 16;
 /// The longest pause after its first conflict; each further one doubles it, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How many objects [`Verbs::list_all`] asks for at a time.
+const PAGE: u64 = 500;
 
 /// A handle to the objects of one resource type, with kube-rs' verbs.
 ///
@@ -42,7 +44,7 @@ pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
     /// Reads one object.
     fn get_with(&self, name: &str, params: &GetParams) -> impl Future<Output = Result<Arc<R>>> + Send;
 
-    /// Lists objects.
+    /// Lists objects, or a page of them: [`Self::list_all`] reads all pages.
     fn list(&self, params: &ListParams) -> impl Future<Output = Result<List<R>>> + Send;
 
     /// Streams changes.
@@ -75,6 +77,31 @@ pub trait Verbs<R: Resource>: Clone + Send + Sync + 'static {
 
     /// Deletes an object.
     fn delete(&self, name: &str, params: &DeleteParams) -> impl Future<Output = Result<()>> + Send;
+
+    /// Lists all objects that the parameters select, as one list of one version, however many and large they are: in pages, of
+    /// [`ListParams::limit`] or else 500 objects at most. One unpaged [list](Self::list) has a limit over gRPC.
+    ///
+    /// # Errors
+    /// As [`Self::list`]: [`Error::Expired`] also where so much was written meanwhile that the next page is not in history any more.
+    fn list_all(&self, params: &ListParams) -> impl Future<Output = Result<List<R>>> + Send {
+        async move {
+            let mut page = params.clone();
+            if page.limit == 0 {
+                page.limit = PAGE;
+            }
+            let mut all = self.list(&page).await?;
+            // The token has the version.
+            page.resource_version.clear();
+            page.version_match = None;
+            while !all.metadata.continue_token.is_empty() {
+                page.continue_token = std::mem::take(&mut all.metadata.continue_token);
+                let next = self.list(&page).await?;
+                all.items.extend(next.items);
+                all.metadata = next.metadata;
+            }
+            Ok(all)
+        }
+    }
 
     /// Reads one object in its latest state.
     fn get(&self, name: &str) -> impl Future<Output = Result<Arc<R>>> + Send {

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Holds a source's lease: as long as it is renewed, the API believes what the source has said.
+//! A source's lease: as long as it is renewed, the API believes what the source has said.
 
 use std::time::Duration;
 
-use device_api_core::lease::{AcquireLease, LeaseState, LeaseVerbs, unique_identity};
+use device_api_client::LeaseHolder;
+use device_api_core::lease::{AcquireLease, LeaseVerbs};
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::merge::Ownership;
-use super::pause::{Backoff, jittered};
-
-/// The pause after a failure, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// Holds the lease and says through `held` whether it does; ends when nobody listens.
 ///
@@ -23,62 +19,30 @@ pub(super) async fn hold<L: LeaseVerbs>(
     duration: Duration,
     held: watch::Sender<bool>,
 ) {
-    // The identity finds a lease again whose id the source was not told of.
-    let wanted = AcquireLease::new(ownership.source)
-        .with_holder_identity(unique_identity())
+    let request = AcquireLease::new(ownership.source)
         .with_duration(duration)
-        .with_condition_types(ownership.condition_types.iter().copied());
-    let mut current: Option<String> = None;
-    let mut backoff = Backoff::new(RETRY);
-    let mut may_take_over = true;
-    while !held.is_closed() {
-        let request = match &current {
-            Some(id) => wanted.clone().with_id(id),
-            None if may_take_over => wanted.clone().take_over(),
-            None => wanted.clone(),
-        };
-        let pause = match leases.acquire(&request).await {
-            Ok(lease) => {
-                if current.is_none() {
-                    tracing::info!(lease = lease.name, "acquired the lease");
-                }
-                if current.is_some() && lease.state == LeaseState::Expired {
-                    tracing::warn!(lease = lease.name, "the lease had expired: declaring everything anew");
-                    say(&held, false);
-                }
-                current = Some(lease.id);
-                say(&held, true);
-                backoff.reset();
-                jittered(duration / 3)
+        .with_condition_types(ownership.condition_types.iter().copied())
+        .take_over();
+    let mut holder = LeaseHolder::new(leases, request).standing_by();
+    let tenure = holder.tenure();
+    let telling = async {
+        loop {
+            let number = tenure.number();
+            if tenure.is_held() {
+                // One that had expired and is held again is news, too: the listener looks at all objects anew.
+                held.send_replace(true);
+                tenure.ended(number).await;
+            } else {
+                held.send_if_modified(|known| std::mem::replace(known, false));
+                tenure.renumbered(number).await;
             }
-            Err(error) if error.is_conflict() => {
-                if current.is_some() || may_take_over {
-                    tracing::warn!(lease = ownership.source, %error, "another process has the lease: standing by");
-                }
-                may_take_over = false;
-                current = None;
-                say(&held, false);
-                jittered(duration / 3)
-            }
-            // The server has lost what it knew of us.
-            Err(error) if error.is_not_found() && current.is_some() => {
-                current = None;
-                say(&held, false);
-                continue;
-            }
-            Err(error) => {
-                let pause = backoff.next();
-                tracing::warn!(lease = ownership.source, %error, ?pause, "cannot renew the lease");
-                pause
-            }
-        };
-        sleep(pause).await;
+        }
+    };
+    tokio::select! {
+        () = held.closed() => {}
+        _ = holder.hold() => {}
+        () = telling => {}
     }
-}
-
-/// Says whether the lease is held, where that is news: it makes the listener look at all objects anew.
-fn say(held: &watch::Sender<bool>, is_held: bool) {
-    held.send_if_modified(|known| std::mem::replace(known, is_held) != is_held);
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use device_api_core::Result;
+use device_api_core::error::Cause;
 use device_api_core::registry::{DeleteParams, ListParams, Part, PostParams, Verbs};
 use device_api_core::resource::{DEFAULT_NAMESPACE, Gpu, RecommendedAction};
+use device_api_core::{Error, Result};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -26,6 +27,8 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 8;
 /// The pause after a failure, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// How long a look or a step may take. It is given up then, and made again after a pause.
+const CALL: Duration = Duration::from_secs(10);
 
 /// Brings objects to what a source declares.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             }
             let observation = observations.borrow_and_update().clone();
             let writes = *may_write.borrow_and_update() && self.number > 0 && observation.knows >= self.needed;
-            let again = if writes { self.converge(&observation).await } else { None };
+            let again = if writes { self.converge(&observation, &may_write).await } else { None };
             let wake = if self.is_stale { Instant::now() } else { again.map_or(look, |again| again.min(look)) };
             tokio::select! {
                 changed = observations.changed() => if changed.is_err() { return },
@@ -125,7 +128,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
     async fn look(&mut self, stored: &watch::Sender<Stored>, holds: bool) -> Result<()> {
         // Whether or not it succeeds: who cannot list now tries again after a pause.
         self.is_stale = false;
-        let list = self.gpus.list(&ListParams::default()).await?;
+        let list = bounded(self.gpus.list_all(&ListParams::default())).await?;
         self.number += 1;
         let by_others = !(holds && self.is_alone);
         if by_others {
@@ -150,8 +153,9 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         Ok(())
     }
 
-    /// Does one step for each object that needs one and may be written now. Says when the next may be.
-    async fn converge(&mut self, observation: &Observation) -> Option<Instant> {
+    /// Does one step for each object that needs one and may be written now, for as long as `may_write` says so. Says when the
+    /// next may be.
+    async fn converge(&mut self, observation: &Observation, may_write: &watch::Receiver<bool>) -> Option<Instant> {
         let now = Instant::now();
         let mut again: Option<Instant> = None;
         let mut due = Vec::new();
@@ -181,10 +185,17 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         while !due.is_empty() {
             let this = &*self;
             let taken = due.drain(..due.len().min(AT_ONCE)).map(async |mut due| {
-                let outcome = this.take(&mut due).await;
+                let outcome = bounded(this.take(&mut due)).await;
                 (due, outcome)
             });
-            for (due, outcome) in join_all(taken).await {
+            let mut may_write = may_write.clone();
+            let taken = tokio::select! {
+                biased;
+                // The look that comes once this may write again tells what became of them.
+                _ = may_write.wait_for(|may_write| !may_write) => return None,
+                taken = join_all(taken) => taken,
+            };
+            for (due, outcome) in taken {
                 let next = self.note(due, outcome);
                 again = Some(again.map_or(next, |again| again.min(next)));
             }
@@ -269,6 +280,14 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         entry.not_before = Some(next);
         next
     }
+}
+
+/// Waits for a call, but no longer than [`CALL`].
+async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(CALL, call).await.unwrap_or_else(|elapsed| {
+        let why = format!("no reply within {CALL:?}; a write may still have happened");
+        Err(Error::Unavailable { why, retry_after: None, cause: Cause::of(elapsed) })
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use device_api_core::registry::{
     Ledger, LedgerOptions, PatchParams, Registry, WatchEvent, WatchParams, WatchStream as _,
 };
 use device_api_core::resource::{Condition, ConditionStatus, GpuStrategy, ObjectMeta, condition};
+use device_api_core::testing::{CallFault, CallFaults, FaultyVerbs, Verb};
 use device_api_store_memory::Memory;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -30,10 +31,15 @@ impl Bench {
     }
 
     async fn start_on(gpus: Registry<Gpu>) -> Self {
+        Self::start_through(gpus.clone(), gpus).await
+    }
+
+    /// A reconciler on a handle to the same GPUs.
+    async fn start_through(verbs: impl Verbs<Gpu>, gpus: Registry<Gpu>) -> Self {
         let (observation, observations) = watch::channel(Observation { knows: u64::MAX, ..Observation::default() });
         let (stored_sender, stored) = watch::channel(Stored::default());
         let (may_write, allowed) = watch::channel(true);
-        let reconciler = Reconciler::new(gpus.clone(), OURS, RESYNC);
+        let reconciler = Reconciler::new(verbs, OURS, RESYNC);
         let task = tokio::spawn(reconciler.run(observations, stored_sender, allowed));
         Self { gpus, observation, stored, may_write, task }
     }
@@ -198,6 +204,39 @@ async fn nothing_is_written_without_the_lease() {
     assert!(bench.gpus.get_opt("gpu-a").await.unwrap().is_none());
     bench.may_write.send_replace(true);
     bench.until("gpu-a", |_| true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_written_when_the_lease_is_lost_is_given_up() {
+    let (gpus, faults) = (registry().await, CallFaults::new());
+    let bench = Bench::start_through(FaultyVerbs::new(gpus.clone(), &faults), gpus).await;
+    faults.next(Verb::Create, CallFault::Delay(Duration::from_secs(5)));
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    while faults.calls(Verb::Create) == 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bench.may_write.send_replace(false);
+    tokio::time::sleep(RESYNC * 3).await;
+    assert!(bench.gpus.get_opt("gpu-a").await.unwrap().is_none());
+    bench.may_write.send_replace(true);
+    bench.until("gpu-a", |_| true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_or_a_write_that_hangs_is_given_up_and_made_again() {
+    let (gpus, faults) = (registry().await, CallFaults::new());
+    for verb in [Verb::List, Verb::Create] {
+        faults.next(verb, CallFault::Hang);
+    }
+    let bench = Bench::start_through(FaultyVerbs::new(gpus.clone(), &faults), gpus).await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    bench.until("gpu-a", |gpu| is(gpu, "NVMLReady", &ConditionStatus::True)).await;
+    for verb in [Verb::Get, Verb::ReplaceStatus] {
+        faults.next(verb, CallFault::Hang);
+        let status = if verb == Verb::Get { ConditionStatus::False } else { ConditionStatus::True };
+        bench.declare("GPU-a", |observed| observed.conditions = ready(status.clone()));
+        bench.until("gpu-a", |gpu| is(gpu, "NVMLReady", &status)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
