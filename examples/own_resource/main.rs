@@ -16,10 +16,13 @@ mod nic;
 mod service;
 mod wire;
 
-use device_api_client::{Api, Client, Target};
+use std::time::Duration;
+
+use device_api_client::{Api, Client, LeaseApi, Target};
+use device_api_core::lease::{AcquireLease, LeaseVerbs as _, Leases};
 use device_api_core::patch::Patch;
 use device_api_core::registry::{Ledger, LedgerOptions, ListParams, PatchParams, PostParams, WatchParams};
-use device_api_core::resource::{Condition, ConditionStatus, ObjectMeta};
+use device_api_core::resource::{Condition, ConditionStatus, Conditions as _, GpuStrategy, ObjectMeta, condition};
 use device_api_server::{Listener, Server, Signals, SocketOptions};
 use device_api_store_memory::Memory;
 use serde_json::json;
@@ -37,9 +40,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // One ledger for both types: they share one counter of versions, and commit in one order.
     let ledger = Ledger::open(Box::new(Memory::new().open()?), LedgerOptions::default()).await?;
-    let nics = ledger.registry(NicStrategy).await?;
-    let service = NicServiceServer::new(NicApi { nics });
-    let server = Server::new(ledger).with_gpus().await?.add_service(service, wire::DESCRIPTORS);
+    let (gpus, nics) = (ledger.registry(GpuStrategy).await?, ledger.registry(NicStrategy).await?);
+    let leases = Leases::open(&ledger).await?;
+    let service = NicServiceServer::new(NicApi { nics: nics.clone() });
+    let server = Server::new(ledger)
+        // One for each type: without it, what a provider said of its objects would be believed for ever after it died.
+        .with_keeper(&leases, gpus.clone())
+        .with_keeper(&leases, nics)
+        .with_gpu_registry(gpus)
+        .with_leases(leases)
+        .add_service(service, wire::DESCRIPTORS);
     let listener = Listener::bind(&SocketOptions::new(socket.parse()?))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(listener, async {
@@ -55,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// What any program that reaches the socket can do.
 async fn visit(client: Client) -> Result<(), Box<dyn std::error::Error>> {
-    let nics: Api<Nic> = Api::all(client);
+    let nics: Api<Nic> = Api::all(client.clone());
     let up = Condition::new("LinkUp", ConditionStatus::True);
     let nic = Nic {
         metadata: ObjectMeta::named("eth0"),
@@ -78,5 +88,13 @@ async fn visit(client: Client) -> Result<(), Box<dyn std::error::Error>> {
     if let Err(error) = nics.patch("eth0", &PatchParams::default(), &Patch::merge(&other)?).await {
         println!("refused: {error}");
     }
+
+    // Who says how the links are, and does not say any more that it lives.
+    let request = AcquireLease::new("link-monitor").with_condition_types(["LinkUp"]);
+    LeaseApi::new(client).acquire(&request.with_duration(Duration::from_secs(1))).await?;
+    let event = events.next().await.ok_or("the watch ended")??;
+    let nic = event.object().ok_or("it says nothing of an adapter")?;
+    let link = condition::find(nic.status.conditions(), "LinkUp").ok_or("nothing is said of the link")?;
+    println!("{} {}: {}", link.type_, link.status, link.reason);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use device_api_core::error::FieldViolation;
 use device_api_core::registry::{Strategy, WriteContext};
-use device_api_core::resource::{Condition, ObjectMeta, Resource, condition, object};
+use device_api_core::resource::{Condition, Conditions, ObjectMeta, Resource, condition, object};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One network adapter.
@@ -29,6 +29,17 @@ pub(crate) struct NicSpec {
 pub(crate) struct NicStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) conditions: Vec<Condition>,
+}
+
+// A provider that dies must not be believed any more: the keeper of leases sets these to Unknown.
+impl Conditions for NicStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn conditions_mut(&mut self) -> &mut [Condition] {
+        &mut self.conditions
+    }
 }
 
 impl Resource for Nic {
@@ -73,10 +84,6 @@ impl Resource for Nic {
 
     fn field(&self, path: &str) -> Option<Cow<'_, str>> {
         (path == "spec.address").then_some(Cow::Borrowed(self.spec.address.as_str()))
-    }
-
-    fn conditions(&self) -> &[Condition] {
-        &self.status.conditions
     }
 }
 

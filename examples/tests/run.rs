@@ -225,7 +225,7 @@ fn the_embedded_registry_is_reached_on_its_socket_and_remembers() {
 }
 
 #[test]
-fn a_resource_of_ones_own_has_every_verb_on_the_socket_beside_the_gpus() {
+fn a_resource_of_ones_own_has_every_verb_and_a_keeper_on_the_socket_beside_the_gpus() {
     let folder = TempDir::new().unwrap();
     let socket = folder.path().join("device-api.sock");
     let mut daemon = Running::start("own_resource", &socket, &[folder.path().to_str().unwrap()]);
@@ -234,6 +234,7 @@ fn a_resource_of_ones_own_has_every_verb_on_the_socket_beside_the_gpus() {
         "MODIFIED eth0".to_owned(),
         "1 adapter has no link".to_owned(),
         "refused: NIC \"eth0\" is invalid: spec.address: field is immutable".to_owned(),
+        "LinkUp Unknown: ProviderLost".to_owned(),
         format!("serving on {}", socket.display()),
     ];
     assert_eq!(std::iter::repeat_with(|| daemon.line()).take(said.len()).collect::<Vec<_>>(), said);

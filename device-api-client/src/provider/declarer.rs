@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use device_api_core::lease::{AcquireLease, LeaseVerbs};
 use device_api_core::registry::{ListParams, PatchParams, Verbs};
-use device_api_core::resource::{Condition, Key, Resource};
+use device_api_core::resource::{Condition, Conditions as _, Key, Resource};
 use device_api_core::{Error, Result};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
@@ -191,7 +191,7 @@ impl<R: Resource, V: Verbs<R>> Declarer<R, V> {
             for object in &list.items {
                 let metadata = object.metadata();
                 let key = Key::of::<R>(&metadata.namespace, &metadata.name)?;
-                let own = object.conditions().iter().filter(|condition| self.types.contains(&condition.type_));
+                let own = object.status().conditions().iter().filter(|condition| self.types.contains(&condition.type_));
                 objects.push((key, own.cloned().collect()));
             }
             if list.metadata.continue_token.is_empty() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Conditions that many wait for.
 
-use device_api_core::resource::{ConditionStatus, Resource, condition};
+use device_api_core::resource::{ConditionStatus, Conditions as _, Resource, condition};
 
 use super::Condition;
 
@@ -33,7 +33,7 @@ pub fn has_condition<R: Resource>(type_: impl Into<String>, status: ConditionSta
     let type_ = type_.into();
     move |object: Option<&R>| {
         object
-            .and_then(|object| condition::find(object.conditions(), &type_))
+            .and_then(|object| condition::find(object.status().conditions(), &type_))
             .is_some_and(|condition| condition.status == status)
     }
 }

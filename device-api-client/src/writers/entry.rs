@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use device_api_core::Result;
 use device_api_core::registry::{Part, PostParams, Verbs, named};
-use device_api_core::resource::{Condition, Resource, condition};
+use device_api_core::resource::{Condition, Conditions as _, Resource, condition};
 
 use super::retry::Tries;
 
@@ -177,7 +177,7 @@ async fn update<R: Resource>(
 /// type, and with their times where the status stays.
 fn settled<R: Resource>(mut wanted: R, read: &R) -> R {
     wanted.metadata_mut().resource_version.clone_from(&read.metadata().resource_version);
-    let (conditions, before) = (wanted.conditions_mut(), read.conditions());
+    let (conditions, before) = (wanted.status_mut().conditions_mut(), read.status().conditions());
     let place = |condition: &Condition| before.iter().position(|before| before.type_ == condition.type_);
     conditions.sort_by_cached_key(|condition| place(condition).unwrap_or(usize::MAX));
     for condition in conditions.iter_mut().filter(|condition| condition.last_transition_time.is_none()) {

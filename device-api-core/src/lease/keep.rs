@@ -14,7 +14,7 @@ use super::record::LeaseSpec;
 use crate::registry::{
     Decided, Ledger, LedgerState, Part, PostParams, Preconditions, Registry, Watch, WatchEvent, WatchParams,
 };
-use crate::resource::{Condition, ConditionStatus, Resource, Timestamp};
+use crate::resource::{Condition, ConditionStatus, Conditions, Resource, Timestamp};
 use crate::{Error, Result};
 
 /// The reason of a condition that was set to Unknown because the lease of its provider has expired.
@@ -30,7 +30,7 @@ type Lost = BTreeMap<String, String>;
 
 impl Leases {
     /// Keeps the conditions of these objects true to the leases, until the ledger is closed: once for each kind of objects that
-    /// has [conditions](Resource::conditions_mut).
+    /// has [conditions](Conditions).
     ///
     /// For as long as a lease is expired, its condition types are Unknown with the reason [`PROVIDER_LOST`] on every object
     /// that has them, whoever writes them: a provider that was paused is overruled until it renews. Types that another lease
@@ -164,7 +164,7 @@ impl Leases {
         let mut written: Watch<R> = objects.watch(&WatchParams::default()).await?;
         while let Some(event) = written.next().await {
             let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event? else { continue };
-            if object.conditions().iter().any(|condition| claims(condition, lost)) {
+            if object.status().conditions().iter().any(|condition| claims(condition, lost)) {
                 self.overrule_one(objects, &*object).await?;
             }
         }
@@ -177,7 +177,7 @@ impl Leases {
             // Asked again here, between other writes: when a renewal was answered, nothing that its provider writes then is
             // overruled.
             let lost = leases.lost();
-            for condition in object.conditions_mut() {
+            for condition in object.status_mut().conditions_mut() {
                 set_unknown(condition, &lost, now);
             }
             Ok(())

@@ -8,6 +8,7 @@ use super::cache::{Cache, Stored};
 use super::stage::{Decision, Stage};
 use super::{Part, Preconditions, Strategy, WriteContext, validate};
 use crate::error::{FieldViolation, short};
+use crate::resource::condition::is_one_list;
 use crate::resource::{Key, ObjectMeta, Resource};
 use crate::{Error, Result};
 
@@ -123,7 +124,11 @@ impl<R: Resource> Write<R> {
         stage.current(&self.cache, &self.key).ok_or_else(|| Error::not_found::<R>(self.key.name()))
     }
 
-    fn store(self, stage: &mut Stage, object: R, violations: Vec<FieldViolation>) -> Result<Arc<R>> {
+    fn store(self, stage: &mut Stage, mut object: R, violations: Vec<FieldViolation>) -> Result<Arc<R>> {
+        if !is_one_list(object.status_mut()) {
+            let why = format!("the conditions of {} that are read are not those that are written", R::PLURAL);
+            return Err(Error::internal(why));
+        }
         if !violations.is_empty() {
             return Err(Error::invalid::<R>(self.key.name(), violations));
         }

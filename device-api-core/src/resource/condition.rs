@@ -130,6 +130,57 @@ impl<'de> Deserialize<'de> for ConditionStatus {
     }
 }
 
+/// The conditions of a status: for `status.conditions[TYPE]` selectors, for writers, and for the keeper of
+/// [leases](crate::lease), which sets them to Unknown when their provider is lost.
+///
+/// Both are the same list, in the same order: what is read and cannot be written would be believed for ever. The registry refuses
+/// to store an object for which they are not. A status without conditions says so in both; `()` has none.
+///
+/// ```
+/// use device_api_core::resource::{Condition, Conditions};
+///
+/// struct NicStatus {
+///     conditions: Vec<Condition>,
+/// }
+///
+/// impl Conditions for NicStatus {
+///     fn conditions(&self) -> &[Condition] {
+///         &self.conditions
+///     }
+///
+///     fn conditions_mut(&mut self) -> &mut [Condition] {
+///         &mut self.conditions
+///     }
+/// }
+/// ```
+pub trait Conditions {
+    /// The conditions.
+    #[must_use]
+    fn conditions(&self) -> &[Condition];
+
+    /// The same, to change them.
+    #[must_use]
+    fn conditions_mut(&mut self) -> &mut [Condition];
+}
+
+/// None.
+impl Conditions for () {
+    fn conditions(&self) -> &[Condition] {
+        &[]
+    }
+
+    fn conditions_mut(&mut self) -> &mut [Condition] {
+        &mut []
+    }
+}
+
+/// Whether both accessors of a status lead to the same conditions.
+pub(crate) fn is_one_list(status: &mut impl Conditions) -> bool {
+    let read = status.conditions().as_ptr_range();
+    let written = status.conditions_mut().as_ptr_range();
+    (read.is_empty() && written.is_empty()) || read == written
+}
+
 /// Finds the condition of this type.
 #[must_use]
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::device;
 use super::{
-    Condition, GpuDevice, GpuTelemetry, ObjectMeta, RecommendedAction, Resource, XidRecord, condition, object,
+    Condition, Conditions, GpuDevice, GpuTelemetry, ObjectMeta, RecommendedAction, Resource, XidRecord, condition,
+    object,
 };
 use crate::error::FieldViolation;
 use crate::registry::{Strategy, WriteContext};
@@ -68,6 +69,16 @@ pub struct GpuStatus {
     pub xids: Vec<XidRecord>,
 }
 
+impl Conditions for GpuStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn conditions_mut(&mut self) -> &mut [Condition] {
+        &mut self.conditions
+    }
+}
+
 impl Resource for Gpu {
     const GROUP: &'static str = "device.nvidia.com";
     const VERSION: &'static str = "v1alpha1";
@@ -118,14 +129,6 @@ impl Resource for Gpu {
 
     fn field(&self, path: &str) -> Option<Cow<'_, str>> {
         (path == "spec.uuid").then_some(Cow::Borrowed(self.spec.uuid.as_str()))
-    }
-
-    fn conditions(&self) -> &[Condition] {
-        &self.status.conditions
-    }
-
-    fn conditions_mut(&mut self) -> &mut [Condition] {
-        &mut self.status.conditions
     }
 }
 

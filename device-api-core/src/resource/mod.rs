@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::action::RecommendedAction;
-pub use self::condition::{Condition, ConditionStatus};
+pub use self::condition::{Condition, ConditionStatus, Conditions};
 pub use self::device::{GpuDevice, GpuTelemetry, MigDevice, XidRecord};
 pub use self::gpu::{Gpu, GpuSpec, GpuStatus, GpuStrategy};
 pub use self::key::Key;
@@ -55,8 +55,8 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + S
 
     /// What the object is to be.
     type Spec: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// How the object is.
-    type Status: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// How the object is, with the conditions in it.
+    type Status: Conditions + Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Puts an object together.
     fn from_parts(metadata: ObjectMeta, spec: Self::Spec, status: Self::Status) -> Self;
@@ -84,17 +84,5 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + S
     fn field(&self, path: &str) -> Option<Cow<'_, str>> {
         let _ = path;
         None
-    }
-
-    /// The conditions in the status, for `status.conditions[TYPE]` selectors; none unless overridden.
-    #[must_use]
-    fn conditions(&self) -> &[Condition] {
-        &[]
-    }
-
-    /// The same conditions, to change them when their provider's [lease](crate::lease) has expired; none unless overridden.
-    #[must_use]
-    fn conditions_mut(&mut self) -> &mut [Condition] {
-        &mut []
     }
 }

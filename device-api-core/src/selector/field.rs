@@ -6,7 +6,7 @@ use std::fmt;
 use super::{check_length, check_terms, unexpected};
 use crate::Result;
 use crate::resource::key::check_qualified_name;
-use crate::resource::{Resource, condition};
+use crate::resource::{Conditions as _, Resource, condition};
 
 /// The option that errors name.
 const FIELD: &str = "fieldSelector";
@@ -126,7 +126,7 @@ impl Term {
         let equal = match &self.field {
             Field::Name => object.metadata().name == self.value,
             Field::Namespace => object.metadata().namespace == self.value,
-            Field::Condition(type_) => condition::find(object.conditions(), type_)
+            Field::Condition(type_) => condition::find(object.status().conditions(), type_)
                 .is_some_and(|condition| condition.status.as_str() == self.value),
             Field::Own(path) => object.field(path).is_some_and(|value| value == self.value.as_str()),
         };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::FieldViolation;
 use crate::registry::{Strategy, WriteContext};
-use crate::resource::{ObjectMeta, Resource, object};
+use crate::resource::{Condition, Conditions, ObjectMeta, Resource, object};
 
 /// A network adapter: what a second resource type costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,8 @@ fn lossy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error>
 pub struct NicStatus {
     /// Whether its link is up.
     pub up: bool,
+    /// What is said of it.
+    pub conditions: Vec<Condition>,
 }
 
 impl NicSpec {
@@ -57,11 +59,22 @@ impl Nic {
     }
 }
 
+impl Conditions for NicStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn conditions_mut(&mut self) -> &mut [Condition] {
+        &mut self.conditions
+    }
+}
+
 impl Resource for Nic {
     const GROUP: &'static str = "testing.device.nvidia.com";
     const VERSION: &'static str = "v1";
     const KIND: &'static str = "NIC";
     const PLURAL: &'static str = "nics";
+    const MERGE_KEYS: &'static [(&'static str, &'static str)] = &[("/status/conditions", "type")];
 
     type Spec = NicSpec;
     type Status = NicStatus;
