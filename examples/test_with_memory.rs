@@ -23,7 +23,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 /// Labels every GPU that is known to be sick and has no such label yet; returns how many.
 async fn cordon(gpus: &impl Verbs<Gpu>) -> Result<usize> {
     let sick = ListParams::default().fields("status.conditions[ExampleHealthy]=False").labels("!example.com/cordoned");
-    let found = gpus.list(&sick).await?.items;
+    let found = gpus.list_all(&sick).await?.items;
     let label = Patch::merge(&json!({"metadata": {"labels": {"example.com/cordoned": "true"}}}))?;
     for gpu in &found {
         let gpus = gpus.namespaced(&gpu.metadata.namespace);

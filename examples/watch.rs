@@ -69,7 +69,7 @@ impl Follower {
 
     /// Shows what differs from what is known: after a gap in the events that is all that can be told.
     async fn list(&mut self) -> Result<()> {
-        let list = self.gpus.list(&ListParams::default()).await?;
+        let list = self.gpus.list_all(&ListParams::default()).await?;
         let mut vanished = self.known.clone();
         for gpu in &list.items {
             let version = vanished.remove(&(gpu.metadata.namespace.clone(), gpu.metadata.name.clone()));

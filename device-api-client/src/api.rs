@@ -79,6 +79,14 @@ impl<R: WireResource> Api<R> {
         self.client.bounded(R::list(&self.client, &self.namespace, params)).await
     }
 
+    /// Lists all objects that the parameters select, however many and large they are, as [`Verbs::list_all`] says.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn list_all(&self, params: &ListParams) -> Result<List<R>> {
+        Verbs::list_all(self, params).await
+    }
+
     /// Streams changes. The request timeout does not hold: the server decides when there is something to
     /// say, and keepalive tells when it is gone.
     ///

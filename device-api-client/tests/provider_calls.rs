@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use device_api_client::{Declaration, Provider};
 use device_api_core::lease::{AcquireLease, LeaseState, LeaseVerbs as _, Leases, PROVIDER_LOST};
-use device_api_core::registry::{Ledger, LedgerOptions, PostParams, Registry, Verbs as _};
+use device_api_core::registry::{Ledger, LedgerOptions, PostParams, Registry};
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, GpuStrategy, ObjectMeta};
 use device_api_core::testing::{CallFault, CallFaults, FaultyLeases, FaultyVerbs, Verb};
 use device_api_store_memory::Memory;

@@ -32,6 +32,19 @@ def explain(error):
     return f"{error.code().name} {reason} {fields}: {error.details()}"
 
 
+def list_all(gpus):
+    """All GPUs, and the version that the list is of. A page always fits the 4 MiB that gRPC takes by default."""
+    items, page = [], api.ListOptions(limit=500)
+    while True:
+        listed = gpus.ListGpus(api.ListGpusRequest(opts=page), timeout=10).gpu_list
+        items.extend(listed.items)
+        # `continue` is a keyword of Python.
+        token = getattr(listed.metadata, "continue")
+        if not token:
+            return items, listed.metadata.resource_version
+        page = api.ListOptions(limit=500, **{"continue": token})
+
+
 def main(name):
     with grpc.insecure_channel(TARGET, options=OPTIONS) as channel:
         gpus = gpu_pb2_grpc.GpuServiceStub(channel)
@@ -46,11 +59,11 @@ def main(name):
         created = gpus.CreateGpu(api.CreateGpuRequest(gpu=gpu))
         print("created", created.metadata.name)
 
-        listed = gpus.ListGpus(api.ListGpusRequest(), timeout=10).gpu_list
-        print("listed", len(listed.items))
+        items, version = list_all(gpus)
+        print("listed", len(items))
 
         # From the list on, nothing is missed.
-        start = api.ListOptions(resource_version=listed.metadata.resource_version)
+        start = api.ListOptions(resource_version=version)
         events = gpus.WatchGpus(api.WatchGpusRequest(opts=start))
 
         # Only our own condition: those of other providers stay as they are.

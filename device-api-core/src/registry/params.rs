@@ -52,7 +52,7 @@ pub struct ListParams {
     pub resource_version: String,
     /// How the version is matched; `None` is [`VersionMatch::NotOlderThan`].
     pub version_match: Option<VersionMatch>,
-    /// At most so many items; 0 means all.
+    /// At most so many items in a page, which ends earlier where they are large; 0 means all, in one.
     pub limit: u64,
     /// The token of the page before.
     pub continue_token: String,

@@ -73,6 +73,14 @@ impl<R: Resource> Registry<R> {
         Ok(page(snapshot, &selection, params.limit).await)
     }
 
+    /// Lists all objects that the parameters select, as [`Verbs::list_all`] says.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn list_all(&self, params: &ListParams) -> Result<List<R>> {
+        Verbs::list_all(self, params).await
+    }
+
     /// Streams changes.
     ///
     /// # Errors
@@ -162,9 +170,16 @@ impl<R: Resource> Registry<R> {
     }
 }
 
-/// Cuts a page out of a snapshot.
+/// How many bytes of JSON a page has at most, unless one object alone has more. As protobuf it is less, and most gRPC clients take no
+/// message over 4 MiB.
+const PAGE_BYTES: usize = 3 << 20;
+
+/// Cuts a page out of a snapshot: it ends at its limit, or before the object that would make it too large. Without a limit it is all of it.
 async fn page<R: Resource>(snapshot: CacheSnapshot<R>, selection: &Selection, limit: u64) -> List<R> {
-    let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let (limit, mut room) = match usize::try_from(limit) {
+        Ok(0) => (usize::MAX, usize::MAX),
+        limit => (limit.unwrap_or(usize::MAX), PAGE_BYTES),
+    };
     let mut items = Vec::new();
     let mut last = None;
     let mut remaining = 0_usize;
@@ -174,7 +189,9 @@ async fn page<R: Resource>(snapshot: CacheSnapshot<R>, selection: &Selection, li
         if !selection.matches(&*stored.object) {
             continue;
         }
-        if items.len() < limit {
+        let fits = items.is_empty() || (items.len() < limit && stored.bytes <= room);
+        if fits && remaining == 0 {
+            room = room.saturating_sub(stored.bytes);
             items.push(stored.object);
             last = Some(key);
         } else {

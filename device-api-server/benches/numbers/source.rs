@@ -108,7 +108,7 @@ struct Device {
 async fn devices(node: Node, gpus: &Api<Gpu>) -> Vec<Device> {
     let end = Instant::now() + PATIENCE;
     let mut objects = loop {
-        let objects = gpus.list(&ListParams::default()).await.unwrap().items;
+        let objects = gpus.list_all(&ListParams::default()).await.unwrap().items;
         if objects.len() == node.objects() {
             break objects;
         }

@@ -84,7 +84,7 @@ async fn watch_when_ready(node: Node, daemon: &Daemon) -> ApiWatch<Gpu> {
     };
     let end = Instant::now() + PATIENCE;
     loop {
-        let list = gpus.list(&ListParams::default()).await.unwrap();
+        let list = gpus.list_all(&ListParams::default()).await.unwrap();
         if list.items.iter().filter(|gpu| is_ready(gpu)).count() == node.objects() {
             return gpus.watch(&WatchParams::default().at(&list.metadata.resource_version)).await.unwrap();
         }

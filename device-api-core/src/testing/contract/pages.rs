@@ -18,6 +18,8 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
         rule_3_4_pages_of_an_exact_list_are_of_that_version,
         rule_3_4_pages_work_with_selectors_and_namespaces,
         rule_3_4_a_page_says_how_many_items_remain,
+        rule_3_4_a_page_ends_where_it_would_be_too_large_for_most_clients,
+        rule_3_4_a_list_of_all_pages_is_the_whole_list,
         rule_3_4_a_token_that_was_tampered_with_is_invalid,
         rule_3_4_a_token_is_good_for_its_own_list_only,
     ]
@@ -174,6 +176,55 @@ async fn rule_3_4_a_page_says_how_many_items_remain(api: impl Verbs<Gpu>) {
     assert_eq!(remaining, [3, 1, 0]);
     let page = list_with(&api, &ListParams::default().labels("odd=yes").limit(1)).await;
     assert_eq!(page.metadata.remaining_item_count, None, "unknown with a selector, as in Kubernetes");
+}
+
+/// Objects of a quarter of a mebibyte each.
+async fn large(api: &impl Verbs<Gpu>, number: usize) {
+    for index in 0..number {
+        let mut object = gpu(&format!("x-{index:02}"));
+        object.metadata.annotations.insert("note".to_owned(), "n".repeat(250 << 10));
+        create(api, &object).await;
+    }
+}
+
+async fn rule_3_4_a_page_ends_where_it_would_be_too_large_for_most_clients(api: impl Verbs<Gpu>) {
+    large(&api, 15).await;
+    create(&api, &gpu("y")).await;
+    let whole = list_with(&api, &ListParams::default()).await;
+    assert_eq!(whole.items.len(), 16, "without a limit it is one list");
+    delete(&api, "x-07").await;
+    let at = ListParams::default().at(&whole.metadata.resource_version).matching(VersionMatch::Exact);
+    for params in [at.clone().limit(500), at.clone().limit(u64::MAX), at.limit(5)] {
+        let pages = pages(&api, params.clone()).await;
+        for page in &pages {
+            assert_eq!(page.metadata.resource_version, whole.metadata.resource_version, "{params:?}");
+            let bytes: usize = page.items.iter().map(|object| serde_json::to_vec(&**object).expect("JSON").len()).sum();
+            assert!(bytes <= 3 << 20 && page.items.len() as u64 <= params.limit, "{params:?}: {bytes} bytes");
+        }
+        let lengths: Vec<_> = pages.iter().map(|page| page.items.len()).collect();
+        let remaining: Vec<_> = pages.iter().filter_map(|page| page.metadata.remaining_item_count).collect();
+        if params.limit == 5 {
+            assert_eq!((lengths, remaining), (vec![5, 5, 5, 1], vec![11, 6, 1]));
+        } else {
+            assert_eq!((lengths, remaining), (vec![12, 4], vec![4]), "as many as fit");
+        }
+        let found: Vec<_> = pages.into_iter().flat_map(|page| page.items).collect();
+        assert_eq!(found, whole.items, "{params:?}");
+    }
+}
+
+async fn rule_3_4_a_list_of_all_pages_is_the_whole_list(api: impl Verbs<Gpu>) {
+    five(&api).await;
+    large(&api, 14).await;
+    let whole = list_with(&api, &ListParams::default()).await;
+    for params in [ListParams::default(), ListParams::default().limit(2)] {
+        assert_eq!(api.list_all(&params).await, Ok(whole.clone()), "{params:?}");
+    }
+    let odd = ListParams::default().labels("odd=yes");
+    assert_eq!(api.list_all(&odd.clone().limit(1)).await, Ok(list_with(&api, &odd).await));
+    delete(&api, "x-00").await;
+    let before = ListParams::default().at(&whole.metadata.resource_version).matching(VersionMatch::Exact);
+    assert_eq!(api.list_all(&before).await, Ok(whole));
 }
 
 async fn rule_3_4_a_token_that_was_tampered_with_is_invalid(api: impl Verbs<Gpu>) {
