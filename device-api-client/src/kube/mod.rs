@@ -39,7 +39,7 @@
 //! `sendInitialEvents`), create, replace, the three kinds of patch, delete with preconditions, the
 //! `status` subresource, `dryRun`, `fieldManager`, discovery, and failures as `Status` objects. What the
 //! Device API has not is refused and named: server-side apply, finalizers, owner references, generated
-//! names, deleting collections, and any parameter that is not known. Beyond Kubernetes, a path without a
+//! names, deleting collections, and any parameter or field that is not known (`fieldValidation` is always strict). Beyond Kubernetes, a path without a
 //! namespace reads and writes single objects too, in the namespace `default`, so that `Api::all` does.
 
 mod answer;
@@ -48,7 +48,6 @@ mod query;
 mod read;
 mod route;
 mod status;
-mod unsupported;
 mod write;
 
 use std::convert::Infallible;

@@ -72,12 +72,10 @@ impl Query {
         let mut params = PostParams::default();
         params.dry_run = self.is_dry_run()?;
         params.field_manager = self.text("fieldManager");
+        // Whatever a client would put up with: a field that is not known is refused and named.
         match self.text("fieldValidation").as_str() {
-            "" | "Ignore" | "Warn" => {}
-            other => {
-                let why = format!("Unsupported value: {:?}: fields that are not known are ignored", short(other));
-                return Err(Error::bad_request("fieldValidation", why));
-            }
+            "" | "Ignore" | "Warn" | "Strict" => {}
+            other => return Err(invalid("fieldValidation", other, "must be Ignore, Warn or Strict")),
         }
         self.finish().map(|()| params)
     }
@@ -194,8 +192,8 @@ mod tests {
         assert_eq!(refusal("dryRun=", Query::into_delete), "dryRun: Invalid value: \"\": must be All");
         assert_eq!(refusal("force=true", Query::into_post), "force: is no parameter of this request");
         assert_eq!(refusal("limit=1&limit=1", Query::into_list), "limit: was given more than once");
-        let strict = "fieldValidation: Unsupported value: \"Strict\": fields that are not known are ignored";
-        assert_eq!(refusal("fieldValidation=Strict", Query::into_post), strict);
+        let strict = "fieldValidation: Invalid value: \"strict\": must be Ignore, Warn or Strict";
+        assert_eq!(refusal("fieldValidation=strict", Query::into_post), strict);
         let unknown = "resourceVersionMatch: Invalid value: \"exact\": must be Exact or NotOlderThan";
         assert_eq!(refusal("resourceVersionMatch=exact", Query::into_watch), unknown);
     }

@@ -3,16 +3,16 @@
 
 use device_api_core::patch::Patch;
 use device_api_core::registry::{DeleteParams, Preconditions, Verbs};
-use device_api_core::resource::Resource;
+use device_api_core::resource::{Resource, document};
 use device_api_core::{Error, Result};
 use http::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Answer;
 use super::answer::{created, json};
 use super::query::{self, Query};
 use super::status::{Refusal, Status};
-use super::{Answer, unsupported};
 
 /// How often a delete tries to learn which object it deletes. Each further try means that the object
 /// was deleted and created anew in the time of two calls.
@@ -55,7 +55,6 @@ where
     R: Resource,
     V: Verbs<R>,
 {
-    unsupported::refuse_in_patch(patch)?;
     let object = verbs.patch(name, &query.into_post()?, patch).await?;
     Ok(json(&*object)?)
 }
@@ -70,16 +69,17 @@ where
     R: Resource,
     V: Verbs<R>,
 {
-    unsupported::refuse_in_patch(patch)?;
     let object = verbs.patch_status(name, &query.into_post()?, patch).await?;
     Ok(json(&*object)?)
 }
 
 fn parse<R: Resource>(body: &[u8]) -> Result<R> {
-    let unreadable = |error| Error::bad_request("body", format!("is no {}: {error}", R::KIND));
-    let value: Value = serde_json::from_slice(body).map_err(unreadable)?;
-    unsupported::refuse_in_object(&value)?;
-    serde_json::from_value(value).map_err(unreadable)
+    let unreadable = |why: String| Error::bad_request("body", format!("is no {}: {why}", R::KIND));
+    let document: Value = serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
+    document::read(document).map_err(|error| match error {
+        Error::UnprocessablePatch { why } => unreadable(why),
+        other => other,
+    })
 }
 
 /// A `metav1.DeleteOptions`. Nothing depends on an object and nothing has to end before it goes, so that

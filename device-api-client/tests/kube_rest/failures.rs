@@ -173,12 +173,16 @@ async fn a_json_patch_of_all_metadata_hides_no_finalizer_in_it() {
         }
     }
     for (below, field) in [
-        (json!({"op": "add", "path": "/metadata/finalizers/-", "value": "x/y"}), "finalizers"),
-        (json!({"op": "copy", "path": "/metadata/ownerReferences", "from": "/metadata/labels"}), "ownerReferences"),
+        (json!({"op": "add", "path": "/metadata/finalizers", "value": ["x/y"]}), "finalizers"),
+        (json!({"op": "copy", "path": "/metadata/ownerReferences", "from": "/spec"}), "ownerReferences"),
     ] {
         let answer = node.patch("json-patch", &path, &json!([below])).await;
         assert_failed(&answer, 400, "BadRequest", &format!("metadata.{field}: is not supported"));
     }
+    // There are none to add one to.
+    let append = json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "x/y"}]);
+    let answer = node.patch("json-patch", &path, &append).await;
+    assert_failed(&answer, 422, "Invalid", "unprocessable content: operation 0 (add \"/metadata/finalizers/-\")");
     // What is made elsewhere first.
     for (operation, source, pointer) in
         [("copy", &finalizers, ""), ("move", &finalizers, ""), ("copy", &finalizers["metadata"], "/metadata")]
@@ -186,7 +190,7 @@ async fn a_json_patch_of_all_metadata_hides_no_finalizer_in_it() {
         let add = json!({"op": "add", "path": "/spec/aside", "value": source});
         let patch = json!([add, {"op": operation, "path": pointer, "from": "/spec/aside"}]);
         let answer = node.patch("json-patch", &path, &patch).await;
-        assert_failed(&answer, 400, "BadRequest", "metadata: cannot be copied or moved as a whole");
+        assert_failed(&answer, 400, "BadRequest", "metadata.finalizers: is not supported");
     }
     assert_eq!(node.get(&path).await.1, whole);
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::measure::{depth, encoded_size};
-use crate::resource::Resource;
+use crate::resource::{Resource, document};
 use crate::{Error, Result};
 
 /// The longest patch, in bytes.
@@ -193,7 +193,7 @@ impl ParsedPatch {
     ///
     /// # Errors
     /// [`Error::UnprocessablePatch`] when the patch does not apply to this object, or the outcome does not
-    /// fit the type; [`Error::TooLarge`] when the outcome is over `max_bytes` as JSON or over 32 levels, or a
+    /// fit the type; [`Error::BadRequest`] when it has a field that the type has not; [`Error::TooLarge`] when the outcome is over `max_bytes` as JSON or over 32 levels, or a
     /// JSON patch copies or moves too much.
     pub fn apply<R: Resource>(&self, object: &R, max_bytes: usize) -> Result<R> {
         let mut document = serde_json::to_value(object)
@@ -204,43 +204,13 @@ impl ParsedPatch {
             Parsed::Strategic(patch) => strategic::apply(&mut document, patch, R::MERGE_KEYS)?,
         }
         check_depth("the object after the patch", depth(&document))?;
-        let patched: R = serde_path_to_error::deserialize(&document).map_err(unprocessable)?;
-        check_shape(&document, &patched)?;
+        let patched: R = document::read(document)?;
         let size = encoded_size(&patched)?;
         if size > max_bytes {
             let what = format!("the object of {size} bytes after the patch");
             return Err(too_large(what, format!("{max_bytes} bytes"), "shorten the object"));
         }
         Ok(patched)
-    }
-}
-
-/// Checks that no list stands where the type has an object: serde would take its items for the
-/// object's fields, in their order.
-fn check_shape<R: Resource>(document: &Value, patched: &R) -> Result<()> {
-    let stored = serde_json::to_value(patched)
-        .map_err(|error| Error::internal(format!("an object does not serialise: {error}")))?;
-    match listed_object(document, &stored, String::new()) {
-        Some(path) => Err(Error::unprocessable(format!("{path}: a list stands where an object is expected"))),
-        None => Ok(()),
-    }
-}
-
-/// The path of the first list in `document` that became an object in `stored`. The depth of both was
-/// checked.
-fn listed_object(document: &Value, stored: &Value, path: String) -> Option<String> {
-    match (document, stored) {
-        (Value::Array(_), Value::Object(_)) => Some(path),
-        (Value::Array(items), Value::Array(kept)) => items
-            .iter()
-            .zip(kept)
-            .enumerate()
-            .find_map(|(index, (item, kept))| listed_object(item, kept, format!("{path}[{index}]"))),
-        (Value::Object(fields), Value::Object(kept)) => fields.iter().find_map(|(name, field)| {
-            let separator = if path.is_empty() { "" } else { "." };
-            listed_object(field, kept.get(name)?, format!("{path}{separator}{name}"))
-        }),
-        _ => None,
     }
 }
 

@@ -128,6 +128,7 @@ impl Merge<'_> {
     fn list(&mut self, target: &mut Value, patch: &[Value], key: &str) -> Result<()> {
         let mut replace = false;
         let mut deleted = HashSet::new();
+        let mut named = HashSet::new();
         let mut merged = Vec::new();
         for (index, item) in patch.iter().enumerate() {
             let length = descend(&mut self.path, &index.to_string());
@@ -141,6 +142,10 @@ impl Merge<'_> {
                 (_, None) => return refuse(&self.path, format_args!("must have {key:?}, the key of the list")),
                 (Directive::Delete, Some(name)) => {
                     deleted.insert(name);
+                }
+                // Of two that contradict each other, the later would win in silence.
+                (Directive::Merge, Some(name)) if !named.insert(name) => {
+                    return refuse(&self.path, format_args!("{key} {name} is there twice"));
                 }
                 (Directive::Merge, Some(name)) => merged.push((index, name, item)),
             }

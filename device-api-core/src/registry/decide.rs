@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::write::Identity;
 use super::{Part, PostParams, Preconditions, Registry};
 use crate::resource::{Key, ObjectMeta, Resource};
 use crate::{Error, Result};
@@ -44,7 +43,7 @@ impl<R: Resource> Registry<R> {
                 let (decided, answer) = decide(&stage.all(&write.cache))?;
                 match decided {
                     Decided::Put(spec) if stage.current(&write.cache, &key).is_some() => {
-                        write.modify(stage, &Preconditions::default(), Identity::Strict, |current| {
+                        write.modify(stage, &Preconditions::default(), |current| {
                             let mut new = current.clone();
                             *new.spec_mut() = spec;
                             Ok(new)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::ledger::Ledger;
 use super::params::check_field_manager;
-use super::write::{self, Identity, Write};
+use super::write::{self, Write};
 use super::{
     DeleteParams, GetParams, List, ListParams, Part, PatchParams, PostParams, Preconditions, Strategy, Verbs, Watch,
     WatchParams, WriteContext, named, placed, validate,
@@ -113,7 +113,7 @@ impl<R: Resource> Registry<R> {
         let object = placed(&self.namespace, object)?;
         let write = self.writer(part, self.key(part, &object)?, params)?;
         let when = write::unless_empty(&object.metadata().resource_version);
-        self.ledger.write(move |stage| write.modify(stage, &when, Identity::UnlessEmpty, |_| Ok(object))).await
+        self.ledger.write(move |stage| write.modify(stage, &when, |_| Ok(object))).await
     }
 
     /// Patches labels, annotations and spec.
@@ -139,7 +139,7 @@ impl<R: Resource> Registry<R> {
         let change = move |current: &R| patch.apply(current, limit);
         let write = self.writer(part, Key::of::<R>(&self.namespace, name)?, params)?;
         let when = Preconditions::default();
-        self.ledger.write(move |stage| write.modify(stage, &when, Identity::Strict, change)).await
+        self.ledger.write(move |stage| write.modify(stage, &when, change)).await
     }
 
     /// Reads, changes and writes one part of an object in one step: no other write comes between, so
@@ -166,7 +166,7 @@ impl<R: Resource> Registry<R> {
             change(&mut current)?;
             Ok(current)
         };
-        self.ledger.write(move |stage| write.modify(stage, &when, Identity::Strict, change)).await
+        self.ledger.write(move |stage| write.modify(stage, &when, change)).await
     }
 
     /// Deletes an object.

@@ -22,15 +22,6 @@ pub(super) struct Write<R> {
     pub(super) dry_run: bool,
 }
 
-/// How a writer may treat the fields that never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Identity {
-    /// It sent the whole object: a field that it left empty is not meant.
-    UnlessEmpty,
-    /// It changed the present object: a field that is empty now was emptied.
-    Strict,
-}
-
 /// The precondition that a resource version in an object stands for.
 pub(super) fn unless_empty(resource_version: &str) -> Preconditions {
     let version = (!resource_version.is_empty()).then(|| resource_version.to_owned());
@@ -69,7 +60,6 @@ impl<R: Resource> Write<R> {
         self,
         stage: &mut Stage,
         when: &Preconditions,
-        identity: Identity,
         change: impl FnOnce(&R) -> Result<R>,
     ) -> Result<Arc<R>> {
         let old = self.found(stage)?.object;
@@ -79,7 +69,7 @@ impl<R: Resource> Write<R> {
         if !version.is_empty() && *version != old.metadata().resource_version {
             return Err(Error::modified::<R>(self.key.name()));
         }
-        check_identity(&*old, &wanted, identity)?;
+        check_identity(&*old, &wanted)?;
 
         let context = WriteContext { actor: &self.actor, now: stage.now(), part: self.part };
         let mut new = match self.part {
@@ -152,8 +142,9 @@ fn check<R: Resource>(object: &R, when: &Preconditions) -> Result<()> {
     Ok(())
 }
 
-/// Checks that what never changes did not.
-fn check_identity<R: Resource>(old: &R, new: &R, identity: Identity) -> Result<()> {
+/// Checks that what never changes did not. What is empty is not set and means no change, as in Kubernetes: every client
+/// written in Go sends `creationTimestamp: null` or an empty uid with what it changes.
+fn check_identity<R: Resource>(old: &R, new: &R) -> Result<()> {
     let (old, new) = (old.metadata(), new.metadata());
     let name = R::normalize_name(&new.name);
     let mut violations = Vec::new();
@@ -166,14 +157,12 @@ fn check_identity<R: Resource>(old: &R, new: &R, identity: Identity) -> Result<(
         ("metadata.namespace", &old.namespace, &new.namespace),
         ("metadata.uid", &old.uid, &new.uid),
     ] {
-        let left_out = identity == Identity::UnlessEmpty && new.is_empty();
-        if old != new && !left_out {
+        if old != new && !new.is_empty() {
             changed(field, new);
         }
     }
-    let left_out = identity == Identity::UnlessEmpty && new.creation_timestamp.is_none();
-    if old.creation_timestamp != new.creation_timestamp && !left_out {
-        changed("metadata.creationTimestamp", &new.creation_timestamp.map(|at| at.to_string()).unwrap_or_default());
+    if let Some(at) = new.creation_timestamp.filter(|at| !at.is_unset() && old.creation_timestamp != Some(*at)) {
+        changed("metadata.creationTimestamp", &at.to_string());
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid::<R>(&old.name, violations)) }
 }

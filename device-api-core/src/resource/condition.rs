@@ -35,7 +35,9 @@ pub struct Condition {
     /// What the condition is about, such as `NVMLReady`: a Kubernetes qualified name.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Whether it holds.
+    /// Whether it holds. Where JSON has none, this is an empty [`ConditionStatus::Other`], which is refused: a
+    /// writer that forgot it does not mean `Unknown`.
+    #[serde(default = "not_said")]
     pub status: ConditionStatus,
     /// The generation of the object that the condition was computed from.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +45,7 @@ pub struct Condition {
     /// When the status last changed. `None` in a write lets the registry set it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Timestamp>,
-    /// A CamelCase word for programs; may be empty.
+    /// A word for programs, printable ASCII without spaces; may be empty. By custom it is in CamelCase.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// A text for people.
@@ -181,6 +183,10 @@ pub(crate) fn is_one_list(status: &mut impl Conditions) -> bool {
     (read.is_empty() && written.is_empty()) || read == written
 }
 
+fn not_said() -> ConditionStatus {
+    ConditionStatus::Other(String::new())
+}
+
 /// Finds the condition of this type.
 #[must_use]
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
@@ -189,7 +195,7 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
 
 /// Sets the transition times of `new` as the contract says: a condition whose status is that of
 /// `old` keeps the old time; a new one, or one whose status changed, gets `now` unless its writer
-/// sent another time than the old one. A list that holds the same conditions in another order takes the old order, since
+/// sent another time than the old one. Go's zero time is none. A list that holds the same conditions in another order takes the old order, since
 /// conditions are a map by type.
 ///
 /// A [`Strategy`](crate::registry::Strategy) calls it when it prepares a status.
@@ -204,8 +210,11 @@ pub fn settle_transition_times(new: &mut Vec<Condition>, old: &[Condition], now:
         }
     };
     for (index, condition) in new.iter_mut().enumerate() {
+        condition.last_transition_time.take_if(|at| at.is_unset());
         match before(index, &condition.type_) {
-            Some(old) if old.status == condition.status && old.last_transition_time.is_some() => {
+            Some(old)
+                if old.status == condition.status && old.last_transition_time.is_some_and(|at| !at.is_unset()) =>
+            {
                 condition.last_transition_time = old.last_transition_time;
             }
             // A patch that changes the status alone leaves the old time where it was: nobody sent it.
@@ -227,7 +236,8 @@ pub fn settle_transition_times(new: &mut Vec<Condition>, old: &[Condition], now:
 }
 
 /// Checks conditions under the field path `path`: each type once and of Kubernetes' format, each
-/// status one of the three, each reason and message within Kubernetes' bounds, and not more than 1,024
+/// status one of the three, each reason printable ASCII without spaces, reason and message within
+/// Kubernetes' bounds, and not more than 1,024
 /// of them.
 #[must_use]
 pub fn validate(path: &str, conditions: &[Condition]) -> Vec<FieldViolation> {
@@ -249,26 +259,26 @@ pub fn validate(path: &str, conditions: &[Condition]) -> Vec<FieldViolation> {
             first.insert(&condition.type_, index);
         }
         if let ConditionStatus::Other(text) = &condition.status {
-            let text: String = text.chars().take(64).collect();
-            violation(
-                "status",
-                format!("Unsupported value: {text:?}: supported values: \"True\", \"False\", \"Unknown\""),
-            );
+            let values = "supported values: \"True\", \"False\", \"Unknown\"";
+            let why = if text.is_empty() {
+                format!("Required value: {values}")
+            } else {
+                format!("Unsupported value: {:?}: {values}", shown(text))
+            };
+            violation("status", of(condition, &why));
         }
-        if !condition.reason.is_empty() && !is_reason(&condition.reason) {
-            violation(
-                "reason",
-                format!(
-                    "must be at most {MAX_REASON} bytes, start with a letter, hold only letters, digits, '_', ',' and \
-                     ':', and end with a letter, a digit or '_'"
-                ),
+        if !is_reason(&condition.reason) {
+            let reason = shown(&condition.reason);
+            let why = format!(
+                "Invalid value: {reason:?}: must be printable ASCII without spaces, at most {MAX_REASON} bytes"
             );
+            violation("reason", of(condition, &why));
         }
         if condition.message.len() > MAX_MESSAGE {
-            violation("message", format!("must be no more than {MAX_MESSAGE} bytes"));
+            violation("message", of(condition, &format!("must be no more than {MAX_MESSAGE} bytes")));
         }
         if condition.observed_generation.is_some_and(|generation| generation < 0) {
-            violation("observedGeneration", "must be greater than or equal to 0".to_owned());
+            violation("observedGeneration", of(condition, "must be greater than or equal to 0"));
         }
     }
     violations
@@ -280,13 +290,21 @@ pub(crate) fn check_count(path: &str, count: usize) -> Option<FieldViolation> {
     (count > MAX_CONDITIONS).then(|| FieldViolation::new(path, why()))
 }
 
-/// `^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`, the pattern of `metav1.Condition.reason`.
+/// Whether this may be a reason: wider than `metav1.Condition.reason`, since monitors in the field send
+/// `xid-checkIsNotHealthy` and `48.1`, and a refusal would lose all that they report with it.
 fn is_reason(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() <= MAX_REASON
-        && bytes.first().is_some_and(u8::is_ascii_alphabetic)
-        && bytes.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b',' | b':'))
+    text.len() <= MAX_REASON && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What a message repeats of a client's text.
+fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// A reason with the condition's type: the index is that in the list as it would be stored, which who sends
+/// a patch does not know.
+fn of(condition: &Condition, why: &str) -> String {
+    format!("{why} (in {:?})", shown(&condition.type_))
 }
 
 #[cfg(test)]
@@ -352,12 +370,50 @@ mod tests {
     }
 
     #[test]
-    fn reasons_have_kubernetes_format() {
-        for good in ["A", "XidError", "a1_", "A,b:c"] {
+    fn a_reason_is_printable_ascii_without_spaces() {
+        let longest = "r".repeat(MAX_REASON);
+        for good in ["", "A", "xid-checkIsNotHealthy", "48.1", "1a", "a:", "!\"~", &longest] {
             assert!(is_reason(good), "{good}");
         }
-        for bad in ["", "1a", "a:", "a-b", "a b"] {
+        for bad in ["a b", " a", "a\n", "ä", "\u{7f}", &"r".repeat(MAX_REASON + 1)] {
             assert!(!is_reason(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_violation_says_the_place_and_the_type_of_its_condition() {
+        let conditions = [
+            Condition::new("Ready", ConditionStatus::True),
+            Condition::new("Hot", ConditionStatus::Other(String::new())).with_reason("a b"),
+        ];
+        let found: Vec<_> = validate("status.conditions", &conditions)
+            .iter()
+            .map(|found| format!("{}: {}", found.field, found.why))
+            .collect();
+        let expected = [
+            "status.conditions[1].status: Required value: supported values: \"True\", \"False\", \"Unknown\" (in \"Hot\")",
+            "status.conditions[1].reason: Invalid value: \"a b\": must be printable ASCII without spaces, at most 1024 bytes (in \"Hot\")",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_zero_time_of_go_is_no_time() {
+        let zero = "0001-01-01T00:00:00Z".parse().unwrap();
+        let sent = |status| vec![Condition { last_transition_time: Some(zero), ..ready(status, None) }];
+        for (old, time) in
+            [(vec![], 9), (vec![ready(ConditionStatus::True, Some(1))], 1), (sent(ConditionStatus::True), 9)]
+        {
+            let mut new = sent(ConditionStatus::True);
+            settle_transition_times(&mut new, &old, at(9));
+            assert_eq!(new[0].last_transition_time, Some(at(time)), "{old:?}");
+        }
+    }
+
+    #[test]
+    fn json_without_a_status_is_not_unknown() {
+        let condition: Condition = serde_json::from_str(r#"{"type": "Ready"}"#).unwrap();
+        assert_eq!(condition.status, ConditionStatus::Other(String::new()));
+        assert_eq!(validate("conditions", &[condition])[0].field, "conditions[0].status");
     }
 }

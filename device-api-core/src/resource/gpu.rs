@@ -169,6 +169,10 @@ impl Strategy<Gpu> for GpuStrategy {
 
 fn prepare_status(context: &WriteContext<'_>, new: &mut GpuStatus, old: &GpuStatus) {
     condition::settle_transition_times(&mut new.conditions, &old.conditions, context.now.truncated_to_seconds());
+    let seen = new.xids.iter_mut().flat_map(|record| [&mut record.first_seen, &mut record.last_seen]);
+    for time in seen.chain(new.telemetry.iter_mut().map(|telemetry| &mut telemetry.sampled_at)) {
+        time.take_if(|at| at.is_unset());
+    }
     // Absent and empty are one on the wire, so they are one in the store.
     let actions = new.xids.iter_mut().map(|record| &mut record.recommended_action);
     for action in actions.chain([&mut new.recommended_action]) {

@@ -7,6 +7,7 @@
 mod action;
 pub mod condition;
 pub(crate) mod device;
+pub mod document;
 mod gpu;
 pub(crate) mod key;
 mod meta;

@@ -95,6 +95,20 @@ impl Timestamp {
         Self { nanos: 0, ..self }
     }
 
+    /// Whether this is the first instant of the year 1. Go's zero time is, by which clients written in Go say
+    /// that a time is not set; the registry takes it as such.
+    ///
+    /// ```
+    /// use device_api_core::resource::Timestamp;
+    ///
+    /// assert!("0001-01-01T00:00:00Z".parse::<Timestamp>()?.is_unset());
+    /// # Ok::<(), device_api_core::resource::TimestampError>(())
+    /// ```
+    #[must_use]
+    pub fn is_unset(self) -> bool {
+        self == Self::MIN
+    }
+
     /// The time that passed since `earlier`; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

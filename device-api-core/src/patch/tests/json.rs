@@ -83,6 +83,45 @@ fn the_examples_of_rfc_6902_that_fail_are_refused() {
 }
 
 #[test]
+fn a_test_compares_numbers_by_value() {
+    let document = json!({"f": 1, "g": [0, {"h": 9_007_199_254_740_993_u64}], "half": 0.5, "big": u64::MAX});
+    for (path, value) in [
+        ("/f", json!(1.0)),
+        ("/g", json!([-0.0, {"h": 9_007_199_254_740_993_i64}])),
+        ("/half", json!(5e-1)),
+        ("/big", json!(u64::MAX)),
+        ("", document.clone()),
+    ] {
+        let test = json!([{"op": "test", "path": path, "value": value}]);
+        assert_eq!(run(&document, &test).unwrap(), document, "{path}");
+    }
+    for (path, value) in [
+        ("/f", json!("1")),
+        ("/f", json!(true)),
+        ("/f", json!(1.000_000_1)),
+        // The nearest double is another integer.
+        ("/g/1/h", json!(9_007_199_254_740_992.0)),
+        ("/big", json!(18_446_744_073_709_551_616.0)),
+        ("/g", json!([0.0])),
+    ] {
+        let test = json!([{"op": "test", "path": path, "value": value}]);
+        let error = run(&document, &test).unwrap_err().to_string();
+        assert!(error.contains("the value there is another"), "{path} {value}: {error}");
+    }
+}
+
+#[test]
+fn a_test_for_null_holds_where_an_object_has_no_such_member() {
+    let document = json!({"f": {}, "g": []});
+    for path in ["/f/a", "/b"] {
+        assert!(run(&document, &json!([{"op": "test", "path": path, "value": null}])).is_ok(), "{path}");
+    }
+    for (path, value) in [("/f", json!(null)), ("/f/a/b", json!(null)), ("/g/0", json!(null)), ("/f/a", json!(0))] {
+        assert!(run(&document, &json!([{"op": "test", "path": path, "value": value}])).is_err(), "{path}");
+    }
+}
+
+#[test]
 fn an_error_names_the_operation_by_its_index_and_path() {
     let test = json!([
         {"op": "test", "path": "/spec/uuid", "value": "GPU-0"},

@@ -21,11 +21,7 @@ fn keyed_lists_merge_item_by_item() {
         (json!([item("Healthy", "False")]), &["Healthy=False/Fine", "Ready=False/"]),
         (json!([{"type": "Healthy", "reason": null}]), &["Healthy=True/", "Ready=False/"]),
         (json!([item("New", "True")]), &["Healthy=True/Fine", "Ready=False/", "New=True/"]),
-        (json!([{"type": "New", "reason": null}]), &["Healthy=True/Fine", "Ready=False/", "New=Unknown/"]),
-        (
-            json!([item("New", "True"), {"type": "New", "reason": "R"}]),
-            &["Healthy=True/Fine", "Ready=False/", "New=True/R"],
-        ),
+        (json!([{"type": "New", "reason": null}]), &["Healthy=True/Fine", "Ready=False/", "New=/"]),
         (json!([delete("Healthy")]), &["Ready=False/"]),
         (json!([delete("Absent")]), &["Healthy=True/Fine", "Ready=False/"]),
         (json!([item("Healthy", "False"), delete("Healthy")]), &["Ready=False/", "Healthy=False/"]),
@@ -54,6 +50,7 @@ fn items_that_cannot_be_merged_are_refused_with_their_place() {
     for (patch, text) in [
         (json!([{"status": "True"}]), "/status/conditions/0: must have \"type\""),
         (json!([{"type": null}]), "/status/conditions/0: must have \"type\""),
+        (json!([{"type": "A"}, {"type": "B"}, {"type": "A"}]), "/status/conditions/2: type \"A\" is there twice"),
         (json!([{"type": "A"}, {"$patch": "delete"}]), "/status/conditions/1: must have \"type\""),
         (json!([1]), "/status/conditions/0: must be an object"),
         (json!([null]), "/status/conditions/0: must be an object"),
@@ -76,7 +73,7 @@ fn directives_in_objects_replace_delete_or_merge() {
     assert_eq!(labels(&json!({"x": "y", "$patch": "replace"})), json!({"x": "y"}));
     assert_eq!(labels(&json!({"x": "y", "$patch": "delete"})), json!({}));
     // Inside of what is replaced, directives and nulls are carried out too, and never stored.
-    let patch = json!({"$patch": "replace", "conditions": [{"$patch": "delete", "type": "Ready"}, {"type": "A"}]});
+    let patch = json!({"$patch": "replace", "conditions": [{"$patch": "delete", "type": "Ready"}, {"type": "A", "status": "Unknown"}]});
     let patched = apply(PatchType::Strategic, &json!({"status": patch}), &gpu()).unwrap();
     assert_eq!(patched.status.conditions, [Condition::new("A", ConditionStatus::Unknown)]);
 }

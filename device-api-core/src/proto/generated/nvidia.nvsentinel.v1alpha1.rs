@@ -378,7 +378,7 @@ pub struct Condition {
     /// old one as long as the status does not change.
     #[prost(message, optional, tag = "3")]
     pub last_transition_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// A CamelCase word for programs; may be empty.
+    /// A word for programs, printable ASCII without spaces; may be empty. By custom it is in CamelCase.
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
     /// A text for people: at most 32768 bytes.

@@ -14,7 +14,10 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
     list![
         rule_2_7_a_type_twice_is_invalid,
         rule_2_7_status_is_one_of_true_false_and_unknown,
-        rule_2_7_type_and_reason_have_kubernetes_formats,
+        rule_2_7_a_status_that_was_left_out_is_invalid_however_it_is_sent,
+        rule_2_7_a_type_has_kubernetes_format,
+        rule_2_7_a_reason_is_printable_ascii_without_spaces,
+        rule_2_7_one_bad_condition_of_many_is_named,
         rule_2_7_a_new_condition_gets_a_transition_time,
         rule_2_7_a_new_condition_keeps_the_time_that_its_writer_sent,
         rule_2_7_a_changed_status_gets_a_new_transition_time,
@@ -75,7 +78,24 @@ async fn rule_2_7_status_is_one_of_true_false_and_unknown(api: impl Verbs<Gpu>) 
     }
 }
 
-async fn rule_2_7_type_and_reason_have_kubernetes_formats(api: impl Verbs<Gpu>) {
+async fn rule_2_7_a_status_that_was_left_out_is_invalid_however_it_is_sent(api: impl Verbs<Gpu>) {
+    let created = create(&api, &with_conditions(&gpu("x"), [hot("False")])).await;
+    let left_out = [serde_json::json!({"type": "Ready"}), serde_json::json!({"type": "Ready", "status": null})];
+    for condition in left_out.into_iter().chain([serde_json::json!({"type": "Ready", "status": ""})]) {
+        let change = serde_json::json!({"status": {"conditions": [{"type": "Hot", "status": "False"}, condition]}});
+        let add = serde_json::json!([{"op": "add", "path": "/status/conditions/-", "value": condition}]);
+        for change in [merge(change.clone()), strategic(change), json(add)] {
+            let outcome = api.patch_status("x", &PostParams::default(), &change).await;
+            refused_field(outcome, "status.conditions[1].status", &format!("{change:?}: nobody said Unknown"));
+        }
+    }
+    let removed = json(serde_json::json!([{"op": "remove", "path": "/status/conditions/0/status"}]));
+    let outcome = api.patch_status("x", &PostParams::default(), &removed).await;
+    refused_field(outcome, "status.conditions[0].status", "a status that was removed");
+    assert_eq!(get(&api, "x").await, created);
+}
+
+async fn rule_2_7_a_type_has_kubernetes_format(api: impl Verbs<Gpu>) {
     let existing = create(&api, &gpu("existing")).await;
     for type_ in ["Ready", "NVMLReady", "nvidia.com/XidErrors", "a_b.c-d", "0"] {
         replace_status(&api, &with_conditions(&existing, [any(type_, "True")])).await;
@@ -84,14 +104,38 @@ async fn rule_2_7_type_and_reason_have_kubernetes_formats(api: impl Verbs<Gpu>) 
         let what = format!("the type {type_:?}");
         refused_everywhere(&api, vec![any(type_, "True")], "status.conditions[0].type", &what).await;
     }
-    for reason in ["", "Initialized", "a1_", "A,b:c"] {
+}
+
+async fn rule_2_7_a_reason_is_printable_ascii_without_spaces(api: impl Verbs<Gpu>) {
+    let existing = create(&api, &gpu("existing")).await;
+    // Some are what monitors in the field send.
+    let longest = "r".repeat(1_024);
+    for reason in ["", "Initialized", "A,b:c", "xid-checkIsNotHealthy", "48.1", "a-b", "1a", "a:", "!~", &longest] {
         replace_status(&api, &with_conditions(&existing, [ready("True").with_reason(reason)])).await;
     }
-    for reason in ["1a", "a:", "a-b", "two words", "ä", &"r".repeat(1_025)] {
+    for reason in ["two words", " a", "a\n", "ä", "\u{7f}", &"r".repeat(1_025)] {
         let what = format!("the reason {reason:?}");
         let conditions = vec![ready("True").with_reason(reason)];
         refused_everywhere(&api, conditions, "status.conditions[0].reason", &what).await;
     }
+}
+
+async fn rule_2_7_one_bad_condition_of_many_is_named(api: impl Verbs<Gpu>) {
+    create(&api, &gpu("existing")).await;
+    let good: Vec<Condition> = (0..9).map(|index| any(&format!("Type{index}"), "True")).collect();
+    for place in [0, 4, 8] {
+        let mut conditions = good.clone();
+        conditions[place].reason = "two words".to_owned();
+        let field = format!("status.conditions[{place}].reason");
+        refused_everywhere(&api, conditions, &field, "one bad reason among nine").await;
+    }
+    let first = create(&api, &with_conditions(&gpu("x"), good)).await;
+    // Whose list this is the third of, only the server knows.
+    let change = serde_json::json!({"status": {"conditions": [{"type": "Type2", "reason": "two words"}]}});
+    let outcome = api.patch_status("x", &PostParams::default(), &strategic(change)).await;
+    let error = refused_field(outcome, "status.conditions[2].reason", "one bad reason in a strategic patch");
+    assert!(error.to_string().contains("in \"Type2\""), "the type is said: {error}");
+    assert_eq!(get(&api, "x").await, first);
 }
 
 async fn rule_2_7_a_new_condition_gets_a_transition_time(api: impl Verbs<Gpu>) {

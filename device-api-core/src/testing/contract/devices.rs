@@ -21,6 +21,7 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
         rule_2_11_a_condition_patch_leaves_them_alone,
         rule_2_11_a_patch_changes_one_fact_and_replaces_the_xids,
         rule_2_11_an_empty_action_is_no_action,
+        rule_2_11_the_zero_time_of_go_is_no_time_however_it_is_sent,
         rule_2_11_32_xids_are_kept_and_33_are_invalid,
         rule_2_11_64_throttle_reasons_are_kept_and_65_are_invalid,
         rule_2_11_each_text_has_at_most_253_bytes,
@@ -202,6 +203,29 @@ async fn rule_2_11_an_empty_action_is_no_action(api: impl Verbs<Gpu>) {
     let change = serde_json::json!({"status": {"xids": [{"xid": 13, "recommendedAction": ""}]}});
     let patched = patch_status(&api, "x", merge(change)).await;
     assert_eq!(patched.status.xids[0].recommended_action, None);
+}
+
+async fn rule_2_11_the_zero_time_of_go_is_no_time_however_it_is_sent(api: impl Verbs<Gpu>) {
+    let sent = serde_json::json!({"status": {
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "0001-01-01T00:00:00Z"}],
+        "telemetry": {"sampledAt": "0001-01-01T00:00:00Z", "processes": 1},
+        "xids": [{"xid": 13, "count": 1, "firstSeen": "0001-01-01T00:00:00Z", "lastSeen": "0001-01-01T00:00:00Z"}],
+    }});
+    let status: GpuStatus = serde_json::from_value(sent["status"].clone()).expect("a test's status is one");
+    let created = create(&api, &Gpu { status: status.clone(), ..gpu("created") }).await;
+    create(&api, &gpu("updated")).await;
+    let updated = replace_status(&api, &Gpu { status, ..gpu("updated") }).await;
+    create(&api, &gpu("merged")).await;
+    let merged = patch_status(&api, "merged", merge(sent.clone())).await;
+    create(&api, &gpu("patched")).await;
+    let patched = patch_status(&api, "patched", strategic(sent)).await;
+    for stored in [created, updated, merged, patched] {
+        let GpuStatus { conditions, telemetry, xids, .. } = &stored.status;
+        let name = &stored.metadata.name;
+        assert!(conditions[0].last_transition_time >= stored.metadata.creation_timestamp, "{name}: the server's time");
+        assert_eq!(telemetry.as_ref().and_then(|telemetry| telemetry.sampled_at), None, "{name}");
+        assert_eq!((xids[0].first_seen, xids[0].last_seen), (None, None), "{name}");
+    }
 }
 
 async fn rule_2_11_32_xids_are_kept_and_33_are_invalid(api: impl Verbs<Gpu>) {

@@ -17,6 +17,7 @@ mod initial_events;
 mod names;
 mod pages;
 mod patch_bounds;
+mod patch_identity;
 mod patches;
 mod reads;
 mod selectors;
@@ -98,6 +99,7 @@ pub fn cases<W: World>() -> Vec<ContractCase<W>> {
         patches::cases(),
         status_patches::cases(),
         patch_bounds::cases(),
+        patch_identity::cases(),
         dry_run::cases(),
         reads::cases(),
         pages::cases(),

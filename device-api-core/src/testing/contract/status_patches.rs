@@ -25,6 +25,7 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
         rule_2_9_a_strategic_patch_deletes_a_condition,
         rule_2_9_a_strategic_patch_replaces_the_whole_list,
         rule_2_9_a_strategic_patch_of_a_condition_without_a_type_is_unprocessable,
+        rule_2_9_a_strategic_patch_of_one_type_twice_is_unprocessable,
         rule_2_9_a_strategic_patch_of_an_unknown_directive_is_unprocessable,
         rule_2_9_several_providers_share_one_object,
     ]
@@ -124,6 +125,14 @@ async fn rule_2_9_a_strategic_patch_of_a_condition_without_a_type_is_unprocessab
     let duplicate = of_conditions(value!([{"type": "Ready", "status": "Maybe"}]));
     let outcome = api.patch_status("x", &PostParams::default(), &duplicate).await;
     refused_field(outcome, "status.conditions[0].status", "a strategic patch with a status that is none of the three");
+    assert_eq!(get(&api, "x").await, created);
+}
+
+async fn rule_2_9_a_strategic_patch_of_one_type_twice_is_unprocessable(api: impl Verbs<Gpu>) {
+    let created = create(&api, &with_conditions(&gpu("x"), [ready("True")])).await;
+    let change = of_conditions(value!([{"type": "Hot", "status": "True"}, {"type": "Hot", "status": "False"}]));
+    let outcome = api.patch_status("x", &PostParams::default(), &change).await;
+    refused_as_invalid(outcome, "a type twice, of which the later would win in silence");
     assert_eq!(get(&api, "x").await, created);
 }
 
