@@ -240,6 +240,8 @@ impl From<&XidRecord> for wire::XidRecord {
             recommended_action,
             standing,
             boot_id,
+            instance_gone,
+            reset_requested,
         } = record;
         Self {
             xid: *xid,
@@ -251,6 +253,8 @@ impl From<&XidRecord> for wire::XidRecord {
             recommended_action: action_to_wire(recommended_action.as_ref()),
             standing: *standing,
             boot_id: boot_id.clone(),
+            instance_gone: *instance_gone,
+            reset_requested: *reset_requested,
         }
     }
 }
@@ -270,6 +274,8 @@ impl TryFrom<wire::XidRecord> for XidRecord {
             recommended_action,
             standing,
             boot_id,
+            instance_gone,
+            reset_requested,
         } = message;
         let first_seen = time_from_wire("firstSeen", first_seen)?;
         let last_seen = time_from_wire("lastSeen", last_seen)?;
@@ -284,6 +290,8 @@ impl TryFrom<wire::XidRecord> for XidRecord {
             recommended_action,
             standing,
             boot_id,
+            instance_gone,
+            reset_requested,
         })
     }
 }

@@ -196,6 +196,14 @@ pub struct XidRecord {
     /// The boot of the node in which it occurred last, as in `/proc/sys/kernel/random/boot_id`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
+    /// Whether the instance that it was about is no more, so that what it still needs is the GPU's to get. Its ids may be those
+    /// of another instance by now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub instance_gone: bool,
+    /// Whether the driver has asked for a reset of the GPU since it occurred last and while it stands: that the driver asks no
+    /// more shows that the GPU was reset.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reset_requested: bool,
 }
 
 /// What is wrong with so many items, before anything is done about each.

@@ -200,3 +200,25 @@ async fn a_policy_file_and_ignored_xids_decide_what_an_xid_means() {
         assert!(is_healthy(&gpu), "{gpu:#?}");
     }
 }
+
+#[tokio::test]
+async fn the_drivers_word_ends_what_it_speaks_of_and_is_waited_for_where_only_it_can_say() {
+    let standin = Standin::new(&Script::with_gpus(1));
+    let server = server(&real(&standin));
+    let gpus = server.api();
+    all_healthy(&gpus, 1).await;
+    // The driver wants nothing done: of 120 and 145 it speaks, of 46 it does not.
+    for xid in [145, 46, 120] {
+        standin.xid(0, xid, None);
+    }
+    let of =
+        |gpu: &Gpu, xid: u32| gpu.status.xids.iter().find(|record| record.xid == xid).map(|record| record.standing);
+    let gpu = becomes(&gpus, &name(0), |gpu| of(gpu, 120) == Some(false) && of(gpu, 145) == Some(false)).await;
+    assert_eq!((of(&gpu, 46), said(&gpu, XID_HEALTHY)), (Some(true), "False Xid46".to_owned()));
+    assert_eq!(said(&gpu, "ResetRequired"), "True GpuReset");
+    // It asks for the reset, and that it asks no more shows that there was one.
+    standin.changes(|script| script.gpus[0].recovery_action = Some(1));
+    becomes(&gpus, &name(0), |gpu| gpu.status.xids.iter().any(|record| record.reset_requested)).await;
+    standin.changes(|script| script.gpus[0].recovery_action = Some(0));
+    says(&gpus, &name(0), &[(NVML_READY, "True Recovered"), (XID_HEALTHY, "True NoXid")]).await;
+}

@@ -24,3 +24,4 @@ mod store;
 mod store_lost;
 mod storms;
 mod telemetry;
+mod verdicts;

@@ -108,7 +108,7 @@ async fn what_another_provider_says_of_a_gpu_survives_all_that_happens_to_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_action_of_another_provider_survives_whose_conditions_nobody_knows() {
-    let steps = step("60s", "xid", "gpu = 0, xid = 119") + &step("100s", "reset", "gpu = 0");
+    let steps = step("60s", "xid", "gpu = 0, xid = 120") + &step("100s", "reset", "gpu = 0");
     let mut bench = Bench::plays(&(node(1) + &steps)).await;
     bench.at(20).await;
     let theirs = json!([{"type": "example.com/FanTurns", "status": "False"}]);

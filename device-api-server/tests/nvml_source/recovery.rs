@@ -9,7 +9,7 @@ use crate::bench::{Bench, action, name, node, on, seconds, step, uuid, xids};
 
 /// A GPU that needs a reset at 5 s, and gets it at `reset`.
 fn reset_at(reset: &str) -> String {
-    let fault = step("5s", "xid", "gpu = 0, xid = 119");
+    let fault = step("5s", "xid", "gpu = 0, xid = 120");
     let verdict = step("5s", "recovery_action", "gpu = 0, action = \"gpu_reset\"");
     node(2) + &fault + &verdict + &step(reset, "reset", "gpu = 0")
 }
@@ -19,7 +19,7 @@ async fn complaint_1_a_gpu_comes_back_by_itself_once_the_driver_wants_nothing_do
     let bench = Bench::plays(&reset_at("90s")).await;
     let gpu = bench.until_on(0, "ResetRequired", "True GpuReset").await;
     assert!(bench.now() < seconds(8), "a fault is looked at soon: {:?}", bench.now());
-    assert_eq!((on(&gpu, "XidHealthy"), on(&gpu, "NVMLReady")), ("False Xid119".into(), "False XidError".into()));
+    assert_eq!((on(&gpu, "XidHealthy"), on(&gpu, "NVMLReady")), ("False Xid120".into(), "False XidError".into()));
     assert_eq!(action(&gpu), "COMPONENT_RESET");
 
     bench.at(89).await;
@@ -30,7 +30,7 @@ async fn complaint_1_a_gpu_comes_back_by_itself_once_the_driver_wants_nothing_do
         (on(&gpu, "XidHealthy"), on(&gpu, "ResetRequired")),
         ("True NoXid".into(), "False RecoveryActionNone".into())
     );
-    assert_eq!((action(&gpu), xids(&gpu)), ("-", vec![(119, 1, false)]));
+    assert_eq!((action(&gpu), xids(&gpu)), ("-", vec![(120, 1, false)]));
     assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Healthy; 2]);
 }
 
@@ -50,24 +50,24 @@ async fn a_fault_is_looked_at_every_ten_seconds_and_less_often_up_to_a_minute_th
 
 #[tokio::test(start_paused = true)]
 async fn what_a_gpu_says_again_makes_it_be_looked_at_often_again() {
-    let again = step("500s", "xid", "gpu = 0, xid = 119");
+    let again = step("500s", "xid", "gpu = 0, xid = 120");
     let bench = Bench::with(&(reset_at("250s") + &again), |options| options.resync = seconds(3600)).await;
     bench.until_on(0, "NVMLReady", "True Recovered").await;
     assert!(bench.now() < seconds(250 + 121), "two readings, a minute apart at most: {:?}", bench.now());
     bench.at(501).await;
     let gpu = bench.gpu(0).await;
-    assert_eq!((on(&gpu, "NVMLReady"), xids(&gpu)), ("False XidError".into(), vec![(119, 2, true)]));
+    assert_eq!((on(&gpu, "NVMLReady"), xids(&gpu)), ("False XidError".into(), vec![(120, 2, true)]));
     bench.until_on(0, "NVMLReady", "True Recovered").await;
     assert!(bench.now() < seconds(500 + 12), "the driver wants nothing done: {:?}", bench.now());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reading_that_began_before_an_xid_does_not_count_as_one_after_it() {
-    let bench = Bench::plays(&(node(1) + &step("62s", "xid", "gpu = 0, xid = 119"))).await;
+    let bench = Bench::plays(&(node(1) + &step("62s", "xid", "gpu = 0, xid = 120"))).await;
     bench.at(20).await;
     bench.driver.change(|faults| faults.vitals_take = seconds(8));
     let gpu = bench.until_on(0, "NVMLReady", "True Recovered").await;
-    assert_eq!(xids(&gpu), [(119, 1, false)]);
+    assert_eq!(xids(&gpu), [(120, 1, false)]);
     let after = bench.driver.times("vitals", &uuid(0)).into_iter().filter(|at| *at > bench.moment(62));
     let before = after.filter(|at| *at + seconds(8) <= Instant::now()).count();
     assert!(before >= 2, "two that began after it: {before}");
@@ -80,7 +80,7 @@ async fn a_driver_that_takes_a_moment_for_its_verdict_makes_no_gpu_well_meanwhil
         .flat_map(|slot| {
             let at = 24_000 + 500 * slot;
             let verdict = format!("gpu = {slot}, action = \"gpu_reset\"");
-            [(at, "xid", format!("gpu = {slot}, xid = 119")), (at + 4_000, "recovery_action", verdict)]
+            [(at, "xid", format!("gpu = {slot}, xid = 120")), (at + 4_000, "recovery_action", verdict)]
         })
         .collect();
     faults.sort();
@@ -90,7 +90,7 @@ async fn a_driver_that_takes_a_moment_for_its_verdict_makes_no_gpu_well_meanwhil
     for slot in 0..16 {
         let history = bench.api.diary.since(&name(slot), seconds(24));
         let said: Vec<_> = history.iter().map(|entry| on(&entry.gpu, "XidHealthy")).collect();
-        assert!(!said.is_empty() && said.iter().all(|said| said == "False Xid119"), "{said:?}");
+        assert!(!said.is_empty() && said.iter().all(|said| said == "False Xid120"), "{said:?}");
     }
 }
 
@@ -141,11 +141,11 @@ async fn complaint_2_a_contained_error_leaves_the_gpu_and_a_fatal_one_takes_it_a
 
 #[tokio::test(start_paused = true)]
 async fn the_recommended_action_is_that_of_the_worst_that_stands() {
-    let first = step("5s", "xid", "gpu = 0, xid = 119");
+    let first = step("5s", "xid", "gpu = 0, xid = 120");
     let second = step("10s", "xid", "gpu = 0, xid = 142");
     let bench = Bench::plays(&(node(1) + &first + &second)).await;
     bench.until(0, |gpu| action(gpu) == "COMPONENT_RESET").await;
     let gpu = bench.until(0, |gpu| action(gpu) == "CONTACT_SUPPORT").await;
     assert_eq!(on(&gpu, "XidHealthy"), "False Xid142");
-    assert_eq!(xids(&gpu), [(119, 1, true), (142, 1, true)]);
+    assert_eq!(xids(&gpu), [(120, 1, true), (142, 1, true)]);
 }

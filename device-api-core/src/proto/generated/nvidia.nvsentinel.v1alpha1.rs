@@ -364,6 +364,14 @@ pub struct XidRecord {
     /// bytes. Empty where unknown.
     #[prost(string, tag = "9")]
     pub boot_id: ::prost::alloc::string::String,
+    /// Whether the instance that it was about is no more, so that what it still needs is the GPU's to get. Its ids
+    /// may be those of another instance by now.
+    #[prost(bool, tag = "10")]
+    pub instance_gone: bool,
+    /// Whether the driver has asked for a reset of the GPU since it occurred last and while it stands: that the
+    /// driver asks no more shows that the GPU was reset.
+    #[prost(bool, tag = "11")]
+    pub reset_requested: bool,
 }
 /// One aspect of an object's state, as metav1.Condition.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -91,10 +91,11 @@ pub(super) fn telemetry() -> impl Strategy<Value = GpuTelemetry> {
 }
 
 pub(super) fn xid() -> impl Strategy<Value = XidRecord> {
-    let scalars = any::<(u32, u64, [Option<u32>; 2], bool, String)>();
+    let scalars = any::<(u32, u64, [Option<u32>; 2], [bool; 3], String)>();
     (scalars, option::of(timestamp()), option::of(timestamp()), option::of(action())).prop_map(
-        |((xid, count, instance, standing, boot_id), first_seen, last_seen, recommended_action)| {
+        |((xid, count, instance, flags, boot_id), first_seen, last_seen, recommended_action)| {
             let [gpu_instance_id, compute_instance_id] = instance;
+            let [standing, instance_gone, reset_requested] = flags;
             XidRecord {
                 xid,
                 count,
@@ -105,6 +106,8 @@ pub(super) fn xid() -> impl Strategy<Value = XidRecord> {
                 recommended_action,
                 standing,
                 boot_id,
+                instance_gone,
+                reset_requested,
             }
         },
     )

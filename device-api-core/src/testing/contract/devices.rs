@@ -103,6 +103,8 @@ fn xid(number: u32, text: &str) -> XidRecord {
         recommended_action: Some(RecommendedAction::Other(text.to_owned())),
         standing: true,
         boot_id: text.to_owned(),
+        instance_gone: true,
+        reset_requested: true,
     }
 }
 

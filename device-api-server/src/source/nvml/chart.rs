@@ -19,7 +19,7 @@ use device_api_core::resource::{GpuStatus, MigDevice, Timestamp, XidRecord, cond
 use self::history::History;
 use self::reading::Reading;
 use super::driver::{DriverError, EventKind, RecoveryAction, Vitals};
-use super::policy::Policy;
+use super::policy::{Judgement, Policy};
 use super::xid::{Action, Cure};
 
 pub use self::acknowledgement::{Acknowledgement, AcknowledgementError};
@@ -71,6 +71,8 @@ const SAME_EVENT: Duration = Duration::from_secs(1);
 pub struct Chart {
     policy: Arc<Policy>,
     boot_id: Option<String>,
+    /// The driver's branch, such as 580; `None` where nobody knows.
+    branch: Option<u32>,
     link: Link,
     /// Whether the driver delivers the GPU's events; `None` before anybody asked it to.
     subscription: Option<Result<(), DriverError>>,
@@ -107,6 +109,7 @@ impl Chart {
         Self {
             policy,
             boot_id,
+            branch: None,
             link: Link::Unread,
             subscription: None,
             history: History::default(),
@@ -124,7 +127,7 @@ impl Chart {
     /// Takes over what the stored object says, before anything else is told: our own restart makes nothing well. An XID
     /// that stood in another boot of the node is over; what the policy of today ignores is, too.
     pub fn adopt(&mut self, status: &GpuStatus) {
-        self.history = History::adopt(&status.xids, &self.policy, self.boot_id.as_deref());
+        self.history = History::adopt(&status.xids, self.judging(), self.boot_id.as_deref());
         let find = |type_: &str| condition::find(&status.conditions, type_);
         self.troubled = find(NVML_READY).is_some_and(conditions::tells_of_trouble);
         // An XID implies one or two of them; a driver that tells its recovery action tells of all.
@@ -154,7 +157,8 @@ impl Chart {
                     boot_id: self.boot_id.clone().unwrap_or_default(),
                     ..XidRecord::default()
                 };
-                let stands = self.history.occurred(seen, &self.policy);
+                let judgement = self.judging()(xid);
+                let stands = self.history.occurred(seen, judgement);
                 if stands {
                     (self.verdicts, self.clean) = (0, 0);
                 }
@@ -174,26 +178,30 @@ impl Chart {
             Ok(vitals) => vitals,
             Err(why) => return self.unreachable(why),
         };
-        // Only a reset uses the row that stands by (NVIDIA's "GPU Memory Error Management").
-        if self.uses_the_row(vitals) {
-            self.cure(Cure::Reset);
-        }
-        self.remapping_pending.read(vitals.remapping_pending);
         self.early_vitals(vitals);
         self.alert = false;
+        // Only a reset uses the row that stands by (NVIDIA's "GPU Memory Error Management").
+        if vitals.remapping_pending == Some(false) {
+            self.history.settle(|entry| entry.row_waits && entry.action.is_cured_by(Cure::Reset));
+        }
+        self.history
+            .note(vitals.recovery_action.is_some_and(verdict::is_reset), vitals.remapping_pending == Some(true));
 
         let nothing_to_do = vitals.recovery_action == Some(RecoveryAction::None);
         self.verdicts = self.verdicts.saturating_add(nothing_to_do.into());
         self.clean = self.clean.saturating_add((!is_faulty(vitals)).into());
         if nothing_to_do {
-            // The driver says with an XID 154 that it is satisfied again, too.
-            self.history.settle(|entry| entry.action == Action::AskDriver);
+            // One that waits for the driver's word has it.
+            self.history.settle(|entry| entry.heeds_driver && entry.action == Action::AskDriver);
         }
         if self.verdicts >= CONFIRMED {
-            self.cure(Cure::Verdict);
+            self.history.settle(|entry| {
+                let was_reset = entry.record.reset_requested && entry.action.is_cured_by(Cure::Reset);
+                entry.heeds_driver || was_reset
+            });
         }
         if self.clean >= CONFIRMED {
-            self.history.settle(|entry| entry.action.is_doubtful());
+            self.history.settle(|entry| entry.action == Action::NonePublished);
         }
     }
 
@@ -203,10 +211,7 @@ impl Chart {
         self.link = Link::Answers;
         self.recovery.read(vitals.recovery_action);
         self.ecc_uncorrected.read(vitals.ecc_uncorrected_volatile);
-        // That a row waits no more is for the next reading to say, which may conclude something from it.
-        if !self.uses_the_row(vitals) {
-            self.remapping_pending.read(vitals.remapping_pending);
-        }
+        self.remapping_pending.read(vitals.remapping_pending);
         self.remapping_failed.read(vitals.remapping_failed);
         if vitals.recovery_action != Some(RecoveryAction::None) {
             self.verdicts = 0;
@@ -214,6 +219,7 @@ impl Chart {
         if is_faulty(vitals) {
             self.clean = 0;
         }
+        self.judge();
     }
 
     /// Takes over what another process of the source, which held the lease meanwhile, found to be over.
@@ -231,9 +237,24 @@ impl Chart {
         self.history.settle(|entry| is_over(&entry.record));
     }
 
-    /// Whether a memory row waited to be remapped, and waits no more.
-    fn uses_the_row(&self, vitals: &Vitals) -> bool {
-        self.remapping_pending.told() == Some(true) && vitals.remapping_pending == Some(false)
+    /// Takes which driver there is, such as `580.95.05`: by its branch it speaks of more XIDs or fewer. Where nobody knows, its
+    /// recovery action ends nothing that it may not speak of.
+    pub fn driver_version(&mut self, version: Option<&str>) {
+        self.branch = version.and_then(|version| version.split('.').next()?.parse().ok());
+        self.judge();
+    }
+
+    /// What the policy says of XIDs, with this driver.
+    fn judging(&self) -> impl Fn(u32) -> Judgement + use<> {
+        // One that answers and tells no recovery action will give no verdict.
+        let is_silent = self.link == Link::Answers && self.recovery.is_untold();
+        let (policy, branch) = (Arc::clone(&self.policy), self.branch.filter(|_| !is_silent));
+        move |xid| policy.judge(xid, branch)
+    }
+
+    fn judge(&mut self) {
+        let judging = self.judging();
+        self.history.judge(judging);
     }
 
     /// Takes whether the driver delivers this GPU's events. Where it does not, nobody can say that no XID stands.
@@ -243,7 +264,7 @@ impl Chart {
 
     /// Takes that the driver was loaded again: that resets the GPU, and ends all subscriptions.
     pub fn driver_reloaded(&mut self) {
-        self.cure(Cure::Reset);
+        self.history.settle(|entry| entry.action.is_cured_by(Cure::Reload));
         self.link = Link::Unread;
         self.subscription = None;
         self.recovery.lapse();
@@ -281,10 +302,6 @@ impl Chart {
     pub fn xids(&self, mig: Option<&MigDevice>) -> Vec<XidRecord> {
         let entries = self.history.entries().filter(|entry| mig.is_none() || entry.concerns(mig));
         entries.map(|entry| entry.record.clone()).collect()
-    }
-
-    fn cure(&mut self, cure: Cure) {
-        self.history.settle(|entry| entry.action.is_cured_by(cure));
     }
 }
 

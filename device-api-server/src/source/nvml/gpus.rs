@@ -12,7 +12,7 @@ use device_api_core::resource::{GpuTelemetry, Timestamp};
 
 use self::said::{SILENT, UNHEARD, say, say_xids};
 use super::chart::Chart;
-use super::driver::{Description, DriverError, Event, Found, Identity, Vitals};
+use super::driver::{Description, DriverError, Event, Found, Identity, System, Vitals};
 use super::labels::labels;
 use super::policy::Policy;
 use crate::source::observation::{Observation, Observed, object_name};
@@ -23,6 +23,8 @@ pub(super) struct Gpus {
     policy: Arc<Policy>,
     boot_id: Option<String>,
     is_simulated: bool,
+    /// The driver's version, once it was there.
+    driver_version: Option<String>,
     known: BTreeMap<String, Known>,
     /// The acknowledgements that were there at the last look, by the name of the object.
     acknowledgements: BTreeMap<String, String>,
@@ -57,12 +59,22 @@ impl Gpus {
             policy,
             boot_id,
             is_simulated,
+            driver_version: None,
             known: BTreeMap::new(),
             acknowledgements: BTreeMap::new(),
             nameless: Vec::new(),
             strangers: BTreeSet::new(),
             observation: Observation::default(),
         }
+    }
+
+    /// Takes over which driver there is.
+    pub(super) fn attached(&mut self, system: &System) {
+        self.driver_version.clone_from(&system.driver_version);
+        for known in self.known.values_mut() {
+            known.chart.driver_version(system.driver_version.as_deref());
+        }
+        self.refresh_all();
     }
 
     /// The full state.
@@ -221,16 +233,20 @@ impl Gpus {
         {
             self.known.insert(identity.uuid.clone(), known);
         }
-        let (policy, boot_id) = (&self.policy, &self.boot_id);
-        self.known.entry(identity.uuid.clone()).or_insert_with(|| Known {
-            identity,
-            description: Description::default(),
-            telemetry: None,
-            chart: Chart::new(Arc::clone(policy), boot_id.clone()),
-            said: [None, None],
-            was_examined: false,
-            is_listed: false,
-            was_stored: false,
+        let (policy, boot_id, driver_version) = (&self.policy, &self.boot_id, &self.driver_version);
+        self.known.entry(identity.uuid.clone()).or_insert_with(|| {
+            let mut chart = Chart::new(Arc::clone(policy), boot_id.clone());
+            chart.driver_version(driver_version.as_deref());
+            Known {
+                identity,
+                description: Description::default(),
+                telemetry: None,
+                chart,
+                said: [None, None],
+                was_examined: false,
+                is_listed: false,
+                was_stored: false,
+            }
         })
     }
 

@@ -63,6 +63,28 @@ impl Policy {
         self.overrides.get(&xid).copied().unwrap_or_else(|| explain(xid).action)
     }
 
+    /// What to do about this XID where the driver is of this branch, such as 580, and tells its recovery action; `None`: one
+    /// that tells none, or of which nobody knows the version.
+    ///
+    /// What the catalogue says of the driver's word is about the catalogue's action. Whoever asks for another one wants it
+    /// done.
+    #[must_use]
+    pub fn judge(&self, xid: u32, branch: Option<u32>) -> Judgement {
+        let (action, explanation) = (self.action(xid), explain(xid));
+        if action != explanation.action {
+            return Judgement { action, heeds_driver: action == Action::AskDriver };
+        }
+        let is_spoken_of = explanation.spoken_of_from.is_some_and(|from| branch.is_some_and(|branch| branch >= from));
+        match action {
+            // It is the driver's own word that its recovery action has changed.
+            Action::AskDriver if explanation.spoken_of_from.is_none() => Judgement { action, heeds_driver: true },
+            Action::AskDriver if !is_spoken_of => {
+                Judgement { action: explanation.action_without_driver, heeds_driver: false }
+            }
+            _ => Judgement { action, heeds_driver: is_spoken_of },
+        }
+    }
+
     /// Reads a policy file.
     ///
     /// # Errors
@@ -102,6 +124,16 @@ impl Policy {
         }
         Ok(policy)
     }
+}
+
+/// What to do about an XID, and whose word counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Judgement {
+    /// What to do about it.
+    pub action: Action,
+    /// Whether it is over once the driver wants nothing done.
+    pub heeds_driver: bool,
 }
 
 /// Why a policy file is not taken.

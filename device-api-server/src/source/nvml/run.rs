@@ -40,6 +40,7 @@ pub(super) async fn follow(
             Ok(system) => {
                 tracing::info!(driver = system.driver_version.as_deref().unwrap_or("unknown"), "NVML is ready");
                 (said, was_attached) = (None, true);
+                gpus.attached(&system);
                 if std::mem::take(&mut was_unloaded) {
                     gpus.driver_reloaded();
                 }

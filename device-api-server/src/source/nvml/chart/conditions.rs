@@ -60,8 +60,8 @@ impl Chart {
             Link::Broken(_) | Link::Unread => {}
         }
         for entry in self.standing(mig) {
-            // The driver knows better than the catalogue how much is needed.
-            if wanted.is_none() || !matches!(entry.action, Action::ResetGpu | Action::RebootNode) {
+            // Of what it speaks of the driver knows better than the catalogue how much is needed.
+            if wanted.is_none() || !entry.heeds_driver {
                 actions.push(entry.action);
             }
         }
@@ -135,15 +135,14 @@ impl Chart {
         entry.action.is_doubtful() && !(entry.action == Action::AskDriver && wanted)
     }
 
-    /// `ResetRequired`, `RebootRequired`, `DrainRequired`: what the driver wants, or else what XIDs imply.
+    /// `ResetRequired`, `RebootRequired`, `DrainRequired`: what the driver wants, and what XIDs imply of which it does not
+    /// speak.
     fn requirements(&self, standing: &[&Entry]) -> Vec<Condition> {
-        let wanted = self.recovery.told().filter(|_| self.link == Link::Answers);
-        if let Some(action) = wanted {
-            let (needs, word) = (needs(action), word(action));
+        let told = self.recovery.told().filter(|_| self.link == Link::Answers).map(|action| {
+            let word = word(action);
             let message = format!("the driver's recovery action: {word}");
-            let of = |(type_, need)| condition(type_, status(need), &word, message.clone());
-            return needs.each().map(of).into();
-        }
+            needs(action).each().map(|(type_, need)| condition(type_, status(need), &word, message.clone()))
+        });
         let drain = standing.iter().any(|entry| entry.drain);
         let implied = [
             (RESET_REQUIRED, Action::ResetGpu, if drain { "DrainAndReset" } else { "GpuReset" }),
@@ -152,10 +151,20 @@ impl Chart {
         ];
         let (reason, silence) = self.silence();
         let conditions = implied.into_iter().filter_map(|(type_, action, word)| {
-            let implies = |entry: &&&Entry| entry.action == action && (entry.drain || type_ != DRAIN_REQUIRED);
+            let told = told.as_ref().and_then(|told| told.iter().find(|told| told.type_ == type_));
+            if told.is_some_and(|told| told.status == ConditionStatus::True) {
+                return told.cloned();
+            }
+            let implies = |entry: &&&Entry| {
+                let is_spoken_of = told.is_some() && entry.heeds_driver;
+                entry.action == action && (entry.drain || type_ != DRAIN_REQUIRED) && !is_spoken_of
+            };
             let by: Vec<_> = standing.iter().filter(implies).copied().collect();
             if !by.is_empty() {
                 return Some(condition(type_, ConditionStatus::True, word, sentences(&by)));
+            }
+            if told.is_some() {
+                return told.cloned();
             }
             if type_ == RESET_REQUIRED && self.link == Link::Broken(DriverError::ResetRequired) {
                 return Some(condition(type_, ConditionStatus::True, word, silence.clone()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use device_api_core::resource::{MigDevice, Timestamp, XidRecord};
 
-use super::super::policy::Policy;
+use super::super::policy::Judgement;
 use super::super::xid::{Action, Cure};
 
 /// How many XIDs of a GPU are kept, each once for every instance that it was about.
@@ -23,8 +23,12 @@ const CONTAINED: u32 = 94;
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) record: XidRecord,
-    /// By the policy.
+    /// By the policy, with this driver.
     pub(super) action: Action,
+    /// Whether it is over once the driver wants nothing done.
+    pub(super) heeds_driver: bool,
+    /// Whether the GPU has said since that a memory row waits for a reset.
+    pub(super) row_waits: bool,
     /// Whether all work has to leave the GPU before it is reset.
     pub(super) drain: bool,
     /// Whether it stood against the GPU's health, and does no more.
@@ -59,9 +63,10 @@ pub(super) struct History {
 
 impl History {
     /// What a status had, seen in the boot `boot_id`.
-    pub(super) fn adopt(records: &[XidRecord], policy: &Policy, boot_id: Option<&str>) -> Self {
+    pub(super) fn adopt(records: &[XidRecord], judge: impl Fn(u32) -> Judgement, boot_id: Option<&str>) -> Self {
         let newest = records.iter().skip(records.len().saturating_sub(KEPT));
-        let mut history = Self { entries: newest.map(|record| entry(record.clone(), policy)).collect() };
+        let entries = newest.map(|record| entry(record.clone(), judge(record.xid))).collect();
+        let mut history = Self { entries };
         for index in 0..history.entries.len() {
             history.correlate(index);
         }
@@ -73,15 +78,17 @@ impl History {
     }
 
     /// Counts one more. Whether it stands.
-    pub(super) fn occurred(&mut self, seen: XidRecord, policy: &Policy) -> bool {
+    pub(super) fn occurred(&mut self, seen: XidRecord, judgement: Judgement) -> bool {
         let same = |entry: &Entry| {
             (entry.record.xid, entry.record.gpu_instance_id, entry.record.compute_instance_id)
                 == (seen.xid, seen.gpu_instance_id, seen.compute_instance_id)
         };
         let mut entry = match self.entries.iter().position(same) {
             Some(index) => self.entries.remove(index),
-            None => entry(XidRecord { count: 0, first_seen: seen.last_seen, ..seen.clone() }, policy),
+            None => entry(XidRecord { count: 0, first_seen: seen.last_seen, ..seen.clone() }, judgement),
         };
+        // What was asked for before is no answer to this.
+        (entry.record.reset_requested, entry.row_waits) = (false, false);
         entry.record.count = entry.record.count.saturating_add(1);
         entry.record.last_seen = seen.last_seen;
         entry.record.boot_id = seen.boot_id;
@@ -101,11 +108,28 @@ impl History {
         stands
     }
 
+    /// Judges all anew: the driver is another, or tells other things than before.
+    pub(super) fn judge(&mut self, judge: impl Fn(u32) -> Judgement) {
+        for entry in &mut self.entries {
+            let Judgement { action, heeds_driver, .. } = judge(entry.record.xid);
+            entry.record.recommended_action = action.recommended();
+            (entry.action, entry.heeds_driver) = (action, heeds_driver);
+        }
+    }
+
+    /// Notes of all that stand what the GPU says after them: that the driver asks for a reset, that a memory row waits for one.
+    pub(super) fn note(&mut self, reset_requested: bool, row_waits: bool) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.record.standing) {
+            entry.record.reset_requested |= reset_requested;
+            entry.row_waits |= row_waits;
+        }
+    }
+
     /// Lets go of what `over` says is over.
     pub(super) fn settle(&mut self, over: impl Fn(&Entry) -> bool) {
         for entry in self.entries.iter_mut().filter(|entry| entry.record.standing) {
             if over(entry) {
-                entry.record.standing = false;
+                (entry.record.standing, entry.record.reset_requested) = (false, false);
                 entry.drain = false;
                 // One of which nobody knew what it meant took nothing away.
                 entry.settled = entry.action != Action::NonePublished;
@@ -150,11 +174,12 @@ impl History {
     }
 }
 
-fn entry(record: XidRecord, policy: &Policy) -> Entry {
-    let action = policy.action(record.xid);
+fn entry(record: XidRecord, Judgement { action, heeds_driver, .. }: Judgement) -> Entry {
     Entry {
         record: XidRecord { recommended_action: action.recommended(), ..record },
         action,
+        heeds_driver,
+        row_waits: false,
         drain: false,
         settled: false,
     }

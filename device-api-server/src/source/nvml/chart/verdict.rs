@@ -44,6 +44,11 @@ pub(super) fn needs(action: RecoveryAction) -> Needs {
     }
 }
 
+/// Whether the driver asks for a reset of the GPU. It goes on until the GPU is reset: the mark is in the GPU itself.
+pub(super) fn is_reset(action: RecoveryAction) -> bool {
+    needs(action).reset == Some(true)
+}
+
 /// The action as a condition's reason.
 pub(super) fn word(action: RecoveryAction) -> Cow<'static, str> {
     match action {

@@ -4,7 +4,7 @@
 use device_api_core::resource::{Condition, ConditionStatus};
 
 use super::super::driver::DriverError;
-use super::super::xid::explain;
+use super::super::xid::{Action, explain};
 use super::history::Entry;
 
 /// The longest message, in bytes: people read it in a table.
@@ -49,12 +49,17 @@ pub(super) fn sentences(entries: &[&Entry]) -> String {
     sentences.join("; ")
 }
 
-fn sentence(Entry { record, action, drain, .. }: &Entry) -> String {
+fn sentence(Entry { record, action, drain, heeds_driver, .. }: &Entry) -> String {
     let place = match (record.gpu_instance_id, record.compute_instance_id) {
         (Some(gpu), Some(compute)) => format!(" on GPU instance {gpu}, compute instance {compute}"),
         (Some(gpu), None) => format!(" on GPU instance {gpu}"),
         (None, _) => String::new(),
     };
-    let advice = if *drain { "drain all work from the GPU, then reset it" } else { action.advice() };
+    let advice = match action {
+        _ if *drain => "drain all work from the GPU, then reset it",
+        Action::AskDriver if *heeds_driver => "waits for what the driver's recovery action says",
+        Action::AskDriver => "this driver does not tell what is to be done, only the kernel's log does",
+        action => action.advice(),
+    };
     format!("XID {}{place}: {}; {advice}", record.xid, explain(record.xid).title)
 }

@@ -33,7 +33,12 @@ impl Gpus {
             }
             let device = gpu.status.device.clone().unwrap_or_default();
             let identity = Identity { uuid: gpu.spec.uuid.clone(), pci_bus_id: device.pci_bus_id.clone() };
+            let has_driver = self.driver_version.is_some();
             let known = self.know(identity);
+            if !has_driver {
+                // Until it is asked, it is taken for the one that was there.
+                known.chart.driver_version(device.driver_version.as_deref());
+            }
             known.description.device = device;
             known.chart.adopt(&gpu.status);
         }

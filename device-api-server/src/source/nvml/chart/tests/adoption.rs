@@ -11,6 +11,7 @@ fn stored(chart: &Chart) -> GpuStatus {
 /// The chart of a new process that found this object, and asked the GPU.
 fn restarted(status: &GpuStatus, policy: Policy, boot_id: Option<&str>, reading: &Vitals) -> Chart {
     let mut chart = Chart::new(Arc::new(policy), boot_id.map(str::to_owned));
+    chart.driver_version(Some(driver_of(reading)));
     chart.adopt(status);
     chart.subscribed(Ok(()));
     chart.vitals(Ok(reading));
@@ -139,4 +140,41 @@ fn a_status_with_too_many_xids_is_cut_to_the_latest() {
     let status = GpuStatus { xids: (0..100).map(record).collect(), ..GpuStatus::default() };
     let chart = restarted(&status, Policy::default(), None, &Vitals::default());
     assert_eq!(chart.xids(None).iter().map(|record| record.xid).collect::<Vec<_>>(), (68..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_reset_while_the_source_was_away_is_seen_by_what_the_driver_asked_for_before() {
+    let mut chart = healthy_with_verdict();
+    chart.event(&xid(119), at(1));
+    let unasked = stored(&chart);
+    chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)));
+    let mut asked = stored(&chart);
+    // The source was away for so long that the server says so.
+    for condition in &mut asked.conditions {
+        (condition.status, condition.reason) = (ConditionStatus::Unknown, "ProviderLost".to_owned());
+    }
+    for (status, expected) in [(unasked, "False Xid119"), (asked, "True NoXid")] {
+        let mut after = restarted(&status, Policy::default(), Some(BOOT), &verdict(RecoveryAction::None));
+        assert_eq!(of(&after, XID_HEALTHY), "False Xid119");
+        for _ in 2..12 {
+            after.vitals(Ok(&verdict(RecoveryAction::None)));
+        }
+        assert_eq!(of(&after, XID_HEALTHY), expected);
+    }
+}
+
+#[test]
+fn until_the_driver_is_there_again_what_waits_for_its_word_goes_on_waiting() {
+    let mut chart = healthy_with_verdict();
+    chart.event(&xid(145), at(1));
+    let status = stored(&chart);
+    let mut after = Chart::new(Arc::default(), Some(BOOT.to_owned()));
+    after.driver_version(Some(SPEAKS));
+    after.adopt(&status);
+    after.unreachable(&DriverError::DriverNotLoaded);
+    assert_eq!(of(&after, XID_HEALTHY), "Unknown DriverNotLoaded");
+    assert!(after.xids(None)[0].standing);
+    after.subscribed(Ok(()));
+    after.vitals(Ok(&verdict(RecoveryAction::None)));
+    assert_eq!(of(&after, XID_HEALTHY), "True NoXid");
 }

@@ -38,9 +38,19 @@ fn verdict(action: RecoveryAction) -> Vitals {
     Vitals { recovery_action: Some(action), ..Vitals::default() }
 }
 
+/// A driver whose recovery action speaks of all that any does, and one that has none.
+const SPEAKS: &str = "580.95.05";
+const SILENT: &str = "535.261.03";
+
+/// The driver that says this.
+fn driver_of(reading: &Vitals) -> &'static str {
+    if reading.recovery_action.is_some() { SPEAKS } else { SILENT }
+}
+
 /// A GPU that answered and whose driver delivers its events.
 fn healthy_on(policy: Policy, reading: &Vitals) -> Chart {
     let mut chart = Chart::new(Arc::new(policy), Some(BOOT.to_owned()));
+    chart.driver_version(Some(driver_of(reading)));
     chart.subscribed(Ok(()));
     chart.vitals(Ok(reading));
     chart
@@ -129,7 +139,8 @@ fn whatever_happens_the_chart_is_valid_bounded_and_never_well_while_an_xid_stand
     for second in 0..5_000 {
         match random.u8(0..12) {
             0 => chart.subscribed(if random.bool() { Ok(()) } else { Err(&DriverError::NotSupported) }),
-            1 => chart.driver_reloaded(),
+            1 if random.bool() => chart.driver_reloaded(),
+            1 => chart.driver_version(random.choice([None, Some(SPEAKS), Some(SILENT), Some("?")]).flatten()),
             2 => chart.unreachable(&DriverError::GpuLost),
             3 => chart.vitals(Err(&DriverError::Hung { call: "vitals" })),
             4 => chart.acknowledge(&Acknowledgement::Xids([random.u32(0..200)].into())),

@@ -78,7 +78,7 @@ fn a_reading_that_began_before_an_event_brings_facts_and_confirms_nothing() {
 fn a_reading_that_began_before_an_event_hides_neither_a_fault_nor_a_reset() {
     let nothing = verdict(RecoveryAction::None);
     let mut chart = healthy_with_verdict();
-    chart.event(&xid(119), at(1));
+    chart.event(&xid(120), at(1));
     chart.vitals(Ok(&nothing));
     chart.early_vitals(&verdict(RecoveryAction::GpuReset));
     chart.vitals(Ok(&nothing));
@@ -253,16 +253,122 @@ fn a_row_that_waits_no_more_proves_a_reset() {
 }
 
 #[test]
-fn a_users_override_recovers_as_its_action_does() {
-    let mut chart = healthy_on(
-        Policy::default().with_action(31, Action::ResetGpu).with_action(13, Action::ContactSupport),
-        &verdict(RecoveryAction::None),
-    );
-    chart.event(&xid(31), at(1));
-    chart.event(&xid(13), at(1));
+fn what_somebody_wants_done_otherwise_than_the_catalogue_is_not_over_by_the_drivers_word() {
+    let policy = Policy::default()
+        .with_action(31, Action::ResetGpu)
+        .with_action(94, Action::ResetGpu)
+        .with_action(13, Action::ContactSupport)
+        .with_action(32, Action::AskDriver)
+        .with_action(120, Action::ResetGpu);
+    let mut chart = healthy_on(policy, &verdict(RecoveryAction::None));
+    for number in [31, 94, 13, 32, 120] {
+        chart.event(&xid(number), at(1));
+    }
+    let standing = |chart: &Chart| {
+        let xids = chart.xids(None).into_iter();
+        xids.filter(|record| record.standing).map(|record| record.xid).collect::<Vec<_>>()
+    };
     for _ in 2..5 {
         chart.vitals(Ok(&verdict(RecoveryAction::None)));
     }
-    assert_eq!(of(&chart, XID_HEALTHY), "False Xid13");
+    assert_eq!(standing(&chart), [31, 94, 13], "32 was for the driver to say, 120 is as the catalogue has it");
+    chart.driver_reloaded();
+    assert_eq!(standing(&chart), [13]);
+}
+
+/// What the driver's word ends: NVIDIA's facts, by the column of the catalogue that says of which XIDs its recovery action
+/// speaks.
+#[test]
+fn the_drivers_word_ends_what_it_speaks_of_from_the_branch_on_that_does_and_nothing_else() {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/xid-catalogue.tsv"));
+    let mut stood = Vec::new();
+    for row in text.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())) {
+        let columns: Vec<_> = row.split('\t').collect();
+        let (number, immediate, spoken_of): (u32, _, _) = (columns[0].parse().unwrap(), columns[1], columns[3]);
+        let from = match spoken_of.split_once("driver R") {
+            Some((_, branch)) => Some(branch.parse::<u32>().unwrap()),
+            None => spoken_of.starts_with("yes").then_some(565),
+        };
+        for branch in [None, Some(560), Some(565), Some(570), Some(575), Some(580), Some(600)] {
+            let version = branch.map(|branch| format!("{branch}.12.3"));
+            let mut chart = healthy_with_verdict();
+            chart.driver_version(version.as_deref());
+            chart.event(&xid(number), at(1));
+            for _ in 2..12 {
+                chart.vitals(Ok(&verdict(RecoveryAction::None)));
+            }
+            let stands = match immediate {
+                "IGNORE" | "RESTART_APP" | "WORKFLOW_XID_45" => false,
+                // A doubt: two readings that name no fault are enough.
+                "" => false,
+                // The driver's own word.
+                "XID_154" => false,
+                _ => from.is_none_or(|from| branch.is_none_or(|branch| branch < from)),
+            };
+            assert_eq!(chart.xids(None)[0].standing, stands, "{row}, {branch:?}");
+            assert_eq!(of(&chart, XID_HEALTHY) == "True NoXid", !stands, "{row}, {branch:?}");
+            if stands && branch == Some(600) {
+                stood.push(number);
+            }
+        }
+    }
+    stood.retain(|number| {
+        ![54, 78, 151].contains(number) && Policy::default().action(*number) != Action::ContactSupport
+    });
+    assert_eq!(stood, [46, 119, 140], "no driver speaks of these");
+}
+
+#[test]
+fn a_reset_that_the_driver_asked_for_after_an_xid_and_asks_for_no_more_is_a_reset() {
+    for (wanted, over) in [
+        (RecoveryAction::GpuReset, true),
+        (RecoveryAction::DrainAndReset, true),
+        (RecoveryAction::Other(6), true),
+        // These are no resets of the GPU.
+        (RecoveryAction::NodeReboot, false),
+        (RecoveryAction::DrainP2P, false),
+        (RecoveryAction::Other(99), false),
+    ] {
+        let mut chart = healthy_with_verdict();
+        chart.event(&xid(119), at(1));
+        chart.event(&xid(142), at(1));
+        chart.vitals(Ok(&verdict(wanted)));
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
+        assert!(chart.xids(None)[0].standing, "once is not enough");
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
+        let standing: Vec<_> = chart.xids(None).iter().map(|record| record.standing).collect();
+        assert_eq!(standing, [!over, true], "{wanted:?}");
+    }
+}
+
+#[test]
+fn a_reset_before_an_xid_does_not_end_it() {
+    let mut chart = healthy_with_verdict();
+    chart.event(&xid(119), at(1));
+    chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)));
+    // It was reset, and that came again.
+    chart.event(&xid(119), at(60));
+    for _ in 2..12 {
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
+    }
+    assert!(stands(&chart), "nobody has asked for a reset since");
+
+    let waits = |waits| Vitals { remapping_pending: Some(waits), ..Vitals::default() };
+    let mut chart = healthy_on(Policy::default(), &waits(true));
+    chart.event(&xid(48), at(1));
+    chart.vitals(Ok(&waits(false)));
+    assert!(stands(&chart), "the row may have been used before");
+}
+
+#[test]
+fn a_reset_brings_no_other_software() {
+    let mut chart = healthy_with_verdict();
+    chart.event(&xid(78), at(1));
+    chart.vitals(Ok(&Vitals { remapping_pending: Some(true), ..verdict(RecoveryAction::GpuReset) }));
+    for _ in 2..12 {
+        chart.vitals(Ok(&Vitals { remapping_pending: Some(false), ..verdict(RecoveryAction::None) }));
+    }
+    assert!(stands(&chart));
+    chart.driver_reloaded();
     assert!(!chart.xids(None)[0].standing);
 }

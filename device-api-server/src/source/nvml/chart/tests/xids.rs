@@ -13,7 +13,8 @@ fn every_xid_has_the_effect_of_its_action() {
         let fault = |action: Option<&str>| {
             ("False XidError".to_owned(), format!("False Xid{number}"), action.map(str::to_owned))
         };
-        let expected = match explain(number).action {
+        // This driver tells no recovery action.
+        let expected = match explain(number).action_without_driver {
             Action::Ignore | Action::RestartApp => ("True Healthy".to_owned(), "True NoXid".to_owned(), None),
             Action::NonePublished | Action::AskDriver => {
                 ("True Healthy".to_owned(), format!("Unknown Xid{number}"), None)
@@ -162,4 +163,79 @@ fn xid_154_asks_the_driver_and_stands_only_while_it_wants_something() {
     chart.vitals(Ok(&verdict(RecoveryAction::None)));
     assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
     assert_eq!(of(&chart, REBOOT_REQUIRED), "False RecoveryActionNone");
+}
+
+#[test]
+fn what_is_for_the_driver_to_say_is_unknown_until_its_next_word_and_asks_for_nothing() {
+    for number in [74, 144, 145, 146, 147, 148, 149, 150, 159] {
+        let mut chart = healthy_with_verdict();
+        chart.event(&xid(number), at(1));
+        assert_eq!(
+            (of(&chart, NVML_READY), of(&chart, XID_HEALTHY)),
+            ("True Healthy".into(), format!("Unknown Xid{number}"))
+        );
+        assert_eq!((of(&chart, RESET_REQUIRED), action(&chart)), ("False RecoveryActionNone".into(), None));
+        assert!(message(&chart, XID_HEALTHY).contains("waits for what the driver's recovery action says"));
+        assert!(chart.needs_attention());
+        let asked = chart.clone();
+        chart.early_vitals(&verdict(RecoveryAction::None));
+        assert_eq!(of(&chart, XID_HEALTHY), format!("Unknown Xid{number}"), "that was read before");
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
+        assert_eq!((of(&chart, XID_HEALTHY), action(&chart)), ("True NoXid".into(), None), "XID {number}");
+
+        let mut chart = asked;
+        chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)));
+        assert_eq!(of(&chart, XID_HEALTHY), format!("False Xid{number}"));
+        assert_eq!(
+            (of(&chart, RESET_REQUIRED), action(&chart)),
+            ("True GpuReset".into(), Some("COMPONENT_RESET".into()))
+        );
+    }
+}
+
+#[test]
+fn what_no_driver_says_is_decided_by_the_table_or_stays_unknown_and_says_why() {
+    for (version, tells) in [(Some(SILENT), false), (Some(SPEAKS), false), (None, true), (Some("?"), true)] {
+        for number in [74, 144, 145, 146, 147, 148, 149, 150, 159] {
+            let reading = if tells { verdict(RecoveryAction::None) } else { Vitals::default() };
+            let mut chart = healthy_on(Policy::default(), &reading);
+            chart.driver_version(version);
+            chart.event(&xid(number), at(1));
+            for _ in 2..5 {
+                chart.vitals(Ok(&reading));
+            }
+            let is_reset = [74, 150, 159].contains(&number);
+            let expected = format!("{} Xid{number}", if is_reset { "False" } else { "Unknown" });
+            assert_eq!(of(&chart, XID_HEALTHY), expected, "{version:?}");
+            assert_eq!(action(&chart).as_deref(), is_reset.then_some("COMPONENT_RESET"), "{number}, {version:?}");
+            assert_eq!(chart.xids(None)[0].recommended_action, chart.recommended_action(None));
+            let says_why = message(&chart, XID_HEALTHY).contains("only the kernel's log does");
+            assert_eq!(says_why, !is_reset, "{number}, {version:?}");
+            chart.acknowledge(&Acknowledgement::All);
+            assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
+        }
+    }
+}
+
+#[test]
+fn an_xid_of_which_the_driver_does_not_speak_needs_what_it_needs_whatever_the_driver_wants() {
+    for (wanted, reset, expected) in [
+        (RecoveryAction::None, "True GpuReset", "COMPONENT_RESET"),
+        (RecoveryAction::DrainP2P, "True GpuReset", "COMPONENT_RESET"),
+        (RecoveryAction::NodeReboot, "True GpuReset", "RESTART_BM"),
+    ] {
+        for number in [46, 119, 140] {
+            let mut chart = healthy_with_verdict();
+            chart.event(&xid(number), at(1));
+            for _ in 2..5 {
+                chart.vitals(Ok(&verdict(wanted)));
+            }
+            assert_eq!((of(&chart, RESET_REQUIRED).as_str(), action(&chart).as_deref()), (reset, Some(expected)));
+            assert!(message(&chart, RESET_REQUIRED).contains(&format!("XID {number}")), "the XID asks for it");
+        }
+    }
+    // Of what it speaks of it is asked first.
+    let mut chart = healthy_with_verdict();
+    chart.event(&xid(120), at(1));
+    assert_eq!(of(&chart, RESET_REQUIRED), "False RecoveryActionNone");
 }
