@@ -2,6 +2,7 @@
 //! One object, as the reconciler knows it, and what it needs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use device_api_core::registry::Part;
 use device_api_core::resource::{Gpu, RecommendedAction};
@@ -27,7 +28,20 @@ pub(super) struct Entry {
     /// No write before this.
     pub(super) not_before: Option<Instant>,
     pub(super) backoff: Backoff,
+    /// What was declared when the object was last written, or found to be as it should be.
+    pub(super) written: Option<Arc<Observed>>,
+    /// Until then what was written is not written again, since somebody undoes it again and again. News is.
+    pub(super) patience: Option<Instant>,
+    /// When somebody undid it last, and how often in a row before that.
+    pub(super) undone: Option<(Instant, u32)>,
 }
+
+/// So often in a row what somebody undid is declared anew as soon as it may be written; then the pause doubles each time.
+const AT_ONCE: u32 = 8;
+/// How often it doubles: up to about half a minute, as often as all objects are looked at.
+const DOUBLINGS: u32 = 5;
+/// Who has undone nothing for so long is forgiven.
+const FORGIVEN: Duration = Duration::from_secs(60);
 
 /// What is to be done about one object.
 #[derive(Debug)]
@@ -40,6 +54,27 @@ pub(super) enum Step {
 }
 
 impl Entry {
+    /// Somebody else undid what was declared: it is declared anew, and less often the more often that happens.
+    pub(super) fn undone(&mut self, now: Instant) {
+        let before = self.undone.filter(|(last, _)| now.duration_since(*last) < FORGIVEN);
+        let row = before.map_or(0, |(_, row)| row.saturating_add(1));
+        self.undone = Some((now, row));
+        let doublings = row.saturating_sub(AT_ONCE).min(DOUBLINGS);
+        self.patience = (doublings > 0).then(|| now + Duration::from_secs(1 << doublings));
+    }
+
+    /// Whether somebody undid it lately.
+    pub(super) fn is_contested(&self, now: Instant) -> bool {
+        self.undone.is_some_and(|(last, _)| now.duration_since(last) < FORGIVEN)
+    }
+
+    /// Until when this is not to be written again.
+    pub(super) fn waits_until(&self, observed: Option<&Arc<Observed>>, now: Instant) -> Option<Instant> {
+        let is_old = observed.zip(self.written.as_ref()).is_some_and(|(new, written)| Arc::ptr_eq(new, written));
+        let patience = self.patience.filter(|_| is_old);
+        self.not_before.into_iter().chain(patience).filter(|then| *then > now).max()
+    }
+
     /// What an object needs, the more urgent first. `heeded`: what is declared was made with knowledge of the last look, so
     /// that an object which a person deleted is not made again before the source has seen that. `acknowledged`: its
     /// acknowledgement was taken into account, and may be removed.

@@ -7,6 +7,7 @@ use device_api_client::LeaseHolder;
 use device_api_core::lease::{AcquireLease, LeaseVerbs};
 use tokio::sync::watch;
 
+use super::doubt::Doubted;
 use super::merge::Ownership;
 
 /// Holds the lease and says through `held` whether it does; ends when nobody listens.
@@ -18,6 +19,7 @@ pub(super) async fn hold<L: LeaseVerbs>(
     ownership: Ownership,
     duration: Duration,
     held: watch::Sender<bool>,
+    mut doubted: Doubted,
 ) {
     let request = AcquireLease::new(ownership.source)
         .with_duration(duration)
@@ -38,10 +40,20 @@ pub(super) async fn hold<L: LeaseVerbs>(
             }
         }
     };
+    let mut confirmed = tenure.clone();
+    let answering = async {
+        loop {
+            doubted.asked().await;
+            let question = doubted.question();
+            confirmed.confirm().await;
+            doubted.answer(question);
+        }
+    };
     tokio::select! {
         () = held.closed() => {}
         _ = holder.hold() => {}
         () = telling => {}
+        () = answering => {}
     }
 }
 

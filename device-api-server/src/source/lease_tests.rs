@@ -9,6 +9,7 @@ use device_api_core::registry::{Ledger, LedgerOptions};
 use device_api_core::{Error, Result};
 use device_api_store_memory::Memory;
 
+use super::super::doubt::doubt;
 use super::*;
 
 const OURS: Ownership = Ownership { source: "test", condition_types: &["NVMLReady"] };
@@ -54,7 +55,8 @@ async fn a_source_that_stood_by_and_lost_the_answer_does_not_wait_for_its_own_le
     let leases = Leases::open(&ledger).await.unwrap();
     let line = Line { leases: leases.clone(), answer: Arc::new(Mutex::new(Answer::Arrives)) };
     let (held, mut is_held) = watch::channel(false);
-    let source = tokio::spawn(hold(line.clone(), OURS, Duration::from_secs(30), held));
+    let (_doubt, doubted) = doubt();
+    let source = tokio::spawn(hold(line.clone(), OURS, Duration::from_secs(30), held, doubted));
     is_held.wait_for(|held| *held).await.unwrap();
 
     let rival = AcquireLease::new(OURS.source).with_condition_types(["NVMLReady"]).take_over();
@@ -70,6 +72,29 @@ async fn a_source_that_stood_by_and_lost_the_answer_does_not_wait_for_its_own_le
     };
     // One that had expired would have been given out anew.
     assert_eq!(standing.id, lost);
+    drop(is_held);
+    source.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_doubts_that_the_lease_is_held_is_told_at_once_and_not_at_the_next_renewal() {
+    let ledger = Ledger::open(Box::new(Memory::new().open().unwrap()), LedgerOptions::default()).await.unwrap();
+    let leases = Leases::open(&ledger).await.unwrap();
+    let ((held, mut is_held), (mut doubt, doubted)) = (watch::channel(false), doubt());
+    let source = tokio::spawn(hold(leases.clone(), OURS, Duration::from_secs(30), held, doubted));
+    is_held.wait_for(|held| *held).await.unwrap();
+    let began = tokio::time::Instant::now();
+    doubt.ask();
+    assert!(!doubt.is_over());
+    doubt.over().await;
+    assert!(*is_held.borrow());
+
+    let rival = AcquireLease::new(OURS.source).with_condition_types(["NVMLReady"]).take_over();
+    leases.acquire(&rival).await.unwrap();
+    doubt.ask();
+    is_held.wait_for(|held| !held).await.unwrap();
+    assert!(!doubt.is_over(), "nobody may write because of it");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     drop(is_held);
     source.await.unwrap();
 }

@@ -4,6 +4,7 @@
 //! A source is a client of the API like any other: it writes through
 //! [`Verbs`](device_api_core::registry::Verbs), in this process or in one of its own.
 
+mod doubt;
 mod entry;
 mod flags;
 mod lease;

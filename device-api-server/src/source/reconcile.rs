@@ -3,7 +3,10 @@
 //!
 //! Written once against [`Verbs`]: it runs on the registry in the server's process and on a remote client.
 
-use std::collections::BTreeMap;
+mod changes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +14,13 @@ use device_api_core::error::Cause;
 use device_api_core::registry::{DeleteParams, ListParams, Part, PostParams, Verbs};
 use device_api_core::resource::{DEFAULT_NAMESPACE, Gpu, RecommendedAction};
 use device_api_core::{Error, Result};
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use self::changes::{Ring, changes};
+use super::doubt::Doubt;
 use super::entry::{Entry, Step};
 use super::merge::{ACKNOWLEDGE_XIDS, Ownership};
 use super::observation::{Observation, Observed, Stored};
@@ -47,6 +53,12 @@ pub(crate) struct Reconciler<V> {
     is_alone: bool,
     /// An object was made or deleted by somebody else since the last look.
     is_stale: bool,
+    /// When a look is due because of what others did.
+    ring: Ring,
+    /// Whether the lease was renewed since, so that it was nobody who took it over.
+    doubt: Doubt,
+    /// The objects of the whole state that is being told; `None` while none is.
+    told: Option<BTreeSet<String>>,
 }
 
 /// A step that is due.
@@ -64,7 +76,7 @@ struct Due<'a> {
 impl<V: Verbs<Gpu>> Reconciler<V> {
     /// A reconciler that writes as this source.
     #[must_use]
-    pub(crate) fn new(gpus: V, ownership: Ownership, resync: Duration) -> Self {
+    pub(super) fn new(gpus: V, ownership: Ownership, resync: Duration, doubt: Doubt) -> Self {
         let params = PostParams::default().manager(ownership.source);
         // What is written without a namespace is in this one. An object of the same name in another is another object.
         let gpus = if gpus.namespace().is_empty() { gpus.namespaced(DEFAULT_NAMESPACE) } else { gpus };
@@ -78,6 +90,9 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             needed: 0,
             is_alone: false,
             is_stale: false,
+            ring: Ring::default(),
+            doubt,
+            told: None,
         }
     }
 
@@ -91,8 +106,13 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
     ) {
         let mut list_backoff = Backoff::new(RETRY);
         let mut look = Instant::now();
+        let mut changes = pin!(changes(self.gpus.clone()));
+        let mut is_told = true;
         loop {
-            if Instant::now() >= look || self.is_stale {
+            let now = Instant::now();
+            let rings = self.doubt.is_over() && self.ring.due().is_some_and(|due| now >= due);
+            if now >= look || self.is_stale || rings {
+                self.ring.answer(now);
                 let holds = *may_write.borrow();
                 look = match self.look(&stored, holds).await {
                     Ok(()) => {
@@ -111,7 +131,9 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             let observation = observations.borrow_and_update().clone();
             let writes = *may_write.borrow_and_update() && self.number > 0 && observation.knows >= self.needed;
             let again = if writes { self.converge(&observation, &may_write).await } else { None };
-            let wake = if self.is_stale { Instant::now() } else { again.map_or(look, |again| again.min(look)) };
+            let ring = self.ring.due().filter(|_| self.doubt.is_over());
+            let next = [again, ring].into_iter().flatten().fold(look, Instant::min);
+            let wake = if self.is_stale { Instant::now() } else { next };
             tokio::select! {
                 changed = observations.changed() => if changed.is_err() { return },
                 changed = may_write.changed() => match changed {
@@ -119,6 +141,12 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                     Ok(()) => (look, self.is_alone) = (Instant::now(), false),
                     Err(_) => return,
                 },
+                // What others do concerns who writes, and has looked once.
+                change = changes.next(), if is_told && writes => match change {
+                    Some(change) => self.take_change(change, &observation),
+                    None => is_told = false,
+                },
+                () = self.doubt.over(), if !self.doubt.is_over() => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -139,7 +167,9 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         // An object that is gone is forgotten, save for when it may be written again.
         self.objects.retain(|_, entry| {
             (entry.actual, entry.settled, entry.acknowledged) = (None, None, None);
-            entry.not_before.is_some_and(|not_before| not_before > now) || entry.own_action.is_some()
+            entry.not_before.is_some_and(|not_before| not_before > now)
+                || entry.own_action.is_some()
+                || entry.is_contested(now)
         });
         for gpu in &list.items {
             let own_action = || self.ownership.own_action(&gpu.status);
@@ -164,8 +194,8 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             let observed = observation.devices.get(name);
             let entry = self.objects.entry(name.clone()).or_default();
             // In a storm this is reached hundreds of times a second, and an object may be written once.
-            if let Some(not_before) = entry.not_before.filter(|not_before| *not_before > now) {
-                again = Some(again.map_or(not_before, |again| again.min(not_before)));
+            if let Some(then) = entry.waits_until(observed, now) {
+                again = Some(again.map_or(then, |again| again.min(then)));
                 continue;
             }
             if observed.zip(entry.settled.as_ref()).is_some_and(|(new, settled)| Arc::ptr_eq(new, settled)) {
@@ -178,7 +208,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                     let (acknowledged, own_action) = (acknowledged.map(String::as_str), entry.own_action.clone());
                     due.push(Due { name, step, observed, acknowledged, own_action });
                 }
-                None if heeded => entry.settled = observed.cloned(),
+                None if heeded => (entry.settled, entry.written) = (observed.cloned(), observed.cloned()),
                 None => {}
             }
         }
@@ -247,7 +277,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
 
     /// Notes what became of a step, and says when the object may be looked at again.
     fn note(&mut self, due: Due<'_>, outcome: Result<Option<Arc<Gpu>>>) -> Instant {
-        let Due { name, step, acknowledged, own_action, .. } = due;
+        let Due { name, step, observed, acknowledged, own_action } = due;
         let entry = self.objects.entry(name.to_owned()).or_default();
         entry.settled = None;
         let pause = match outcome {
@@ -255,6 +285,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                 tracing::debug!(gpu = name, ?step, "written");
                 entry.actual = actual;
                 entry.own_action = own_action;
+                entry.written = observed.cloned();
                 if matches!(step, Step::Write(Part::Main)) {
                     entry.acknowledged = None;
                     // The same word said again is told from this one only if its absence was seen.

@@ -10,7 +10,9 @@ use device_api_core::testing::{CallFault, CallFaults, FaultyVerbs, Verb};
 use device_api_store_memory::Memory;
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::super::doubt::doubt;
 use super::*;
 
 const OURS: Ownership = Ownership { source: "test", condition_types: &["NVMLReady", "XidHealthy"] };
@@ -23,6 +25,7 @@ struct Bench {
     stored: watch::Receiver<Stored>,
     may_write: watch::Sender<bool>,
     task: JoinHandle<()>,
+    renewing: AbortOnDropHandle<()>,
 }
 
 impl Bench {
@@ -39,9 +42,18 @@ impl Bench {
         let (observation, observations) = watch::channel(Observation { knows: u64::MAX, ..Observation::default() });
         let (stored_sender, stored) = watch::channel(Stored::default());
         let (may_write, allowed) = watch::channel(true);
-        let reconciler = Reconciler::new(verbs, OURS, RESYNC);
+        let (doubt, mut doubted) = doubt();
+        let reconciler = Reconciler::new(verbs, OURS, RESYNC, doubt);
         let task = tokio::spawn(reconciler.run(observations, stored_sender, allowed));
-        Self { gpus, observation, stored, may_write, task }
+        // The lease is held whenever somebody asks, for as long as there is a reconciler.
+        let renewing = tokio::spawn(async move {
+            loop {
+                doubted.asked().await;
+                let question = doubted.question();
+                doubted.answer(question);
+            }
+        });
+        Self { gpus, observation, stored, may_write, task, renewing: AbortOnDropHandle::new(renewing) }
     }
 
     fn declare(&self, uuid: &str, change: impl FnOnce(&mut Observed)) {
@@ -165,14 +177,103 @@ async fn an_object_is_written_once_a_second_at_most_and_the_newest_state_wins() 
     assert!(writes <= seconds + 1, "{writes} writes in {seconds} s");
 }
 
+/// The longest that what others undid stays undone: one write a second for each object, and a moment for the write.
+const SOON: Duration = Duration::from_millis(1_100);
+
 #[tokio::test(start_paused = true)]
-async fn an_object_that_somebody_deleted_is_made_again_at_the_next_resync() {
+async fn an_object_that_somebody_deleted_is_made_again_within_a_second() {
     let bench = Bench::start().await;
     bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
-    let first = bench.until("gpu-a", |_| true).await;
-    bench.gpus.delete("gpu-a", &DeleteParams::default()).await.unwrap();
-    let second = bench.until("gpu-a", |gpu| gpu.metadata.uid != first.metadata.uid).await;
-    assert!(is(&second, "NVMLReady", &ConditionStatus::True));
+    let mut last = bench.until("gpu-a", |_| true).await;
+    for _ in 0..5 {
+        bench.gpus.delete("gpu-a", &DeleteParams::default()).await.unwrap();
+        let deleted = Instant::now();
+        let next = bench.until("gpu-a", |gpu| gpu.metadata.uid != last.metadata.uid).await;
+        assert!(is(&next, "NVMLReady", &ConditionStatus::True));
+        assert!(deleted.elapsed() < SOON, "{:?}", deleted.elapsed());
+        last = next;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_wiped_or_overwrote_is_declared_anew_within_a_second() {
+    let bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| {
+        observed.conditions = ready(ConditionStatus::False);
+        observed.labels.insert("nvidia.com/gpu.family".to_owned(), "hopper".to_owned());
+    });
+    bench.until("gpu-a", |_| true).await;
+    tokio::time::sleep(RESYNC / 3).await;
+    let params = PatchParams::default();
+    let status = Patch::merge(&json!({"status": {"conditions": null, "device": null}})).unwrap();
+    bench.gpus.patch_status("gpu-a", &params, &status).await.unwrap();
+    let wiped = Instant::now();
+    bench.until("gpu-a", |gpu| is(gpu, "NVMLReady", &ConditionStatus::False) && gpu.status.device.is_some()).await;
+    assert!(wiped.elapsed() < SOON, "{:?}", wiped.elapsed());
+    let main = json!({"metadata": {"labels": null}, "spec": {"uuid": ""}});
+    bench.gpus.patch("gpu-a", &params, &Patch::merge(&main).unwrap()).await.unwrap();
+    let wiped = Instant::now();
+    let is_back = |gpu: &Gpu| gpu.metadata.labels.contains_key("nvidia.com/gpu.family") && gpu.spec.uuid == "GPU-a";
+    bench.until("gpu-a", is_back).await;
+    assert!(wiped.elapsed() < SOON, "{:?}", wiped.elapsed());
+    // Somebody says that a fault is none.
+    let well = json!({"status": {"conditions": [{"type": "NVMLReady", "status": "True"}]}});
+    bench.gpus.patch_status("gpu-a", &params, &Patch::strategic(&well).unwrap()).await.unwrap();
+    let said = Instant::now();
+    bench.until("gpu-a", |gpu| is(gpu, "NVMLReady", &ConditionStatus::False)).await;
+    assert!(said.elapsed() < SOON, "{:?}", said.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_undoes_what_is_declared_again_and_again_is_no_reason_to_write_all_the_time_and_news_is() {
+    let bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    bench.until("gpu-a", |_| true).await;
+    let rival = bench.gpus.clone();
+    let began = Instant::now();
+    let rival = tokio::spawn(async move {
+        let (mut events, mut undone) = (rival.watch(&WatchParams::default()).await.unwrap(), 0);
+        while began.elapsed() < Duration::from_secs(600) {
+            let Ok(event) = tokio::time::timeout(RESYNC * 2, events.next_event()).await else { break };
+            if let WatchEvent::Added(_) = event.unwrap().unwrap() {
+                rival.delete("gpu-a", &DeleteParams::default()).await.unwrap();
+                undone += 1;
+            }
+        }
+        undone
+    });
+    // Deep in the fight there is news.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let mut events = bench.gpus.watch(&WatchParams::default()).await.unwrap();
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::False));
+    let said = Instant::now();
+    while !events
+        .next_event()
+        .await
+        .unwrap()
+        .unwrap()
+        .object()
+        .is_some_and(|gpu| is(gpu, "NVMLReady", &ConditionStatus::False))
+    {}
+    assert!(said.elapsed() < SOON * 2, "{:?}", said.elapsed());
+    let undone = rival.await.unwrap();
+    assert!((10..60).contains(&undone), "it was made {undone} times in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_change_of_their_own_causes_no_write() {
+    let bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));
+    bench.until("gpu-a", |_| true).await;
+    tokio::time::sleep(RESYNC / 3).await;
+    let number = bench.stored.borrow().number;
+    for round in 0..10 {
+        let main = Patch::merge(&json!({"metadata": {"annotations": {"round": round.to_string()}}})).unwrap();
+        let theirs = bench.gpus.patch("gpu-a", &PatchParams::default(), &main).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(bench.gpus.get("gpu-a").await.unwrap().metadata.resource_version, theirs.metadata.resource_version);
+    }
+    assert_eq!(bench.stored.borrow().number, number, "and no list");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +350,9 @@ async fn a_heeded_acknowledgement_is_removed_and_one_that_was_not_seen_stays() {
     let patch = Patch::merge(&json!({"metadata": {"annotations": {ACKNOWLEDGE_XIDS: "all"}}})).unwrap();
     bench.gpus.patch("gpu-a", &PatchParams::default(), &patch).await.unwrap();
     let has_it = |gpu: &Arc<Gpu>| gpu.metadata.annotations.contains_key(ACKNOWLEDGE_XIDS);
+    let given = Instant::now();
     let seen = bench.stored.wait_for(|stored| stored.gpus.iter().any(has_it)).await.unwrap().number;
+    assert!(given.elapsed() < SOON, "a person's word is heard at once: {:?}", given.elapsed());
     tokio::time::sleep(RESYNC / 3).await;
     assert!(has_it(&bench.gpus.get("gpu-a").await.unwrap()), "the source has not said that it knows");
     bench.observation.send_modify(|observation| observation.knows = seen + 1);
@@ -283,7 +386,7 @@ async fn an_object_that_is_gone_is_made_again_only_once_the_source_knows_that_it
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_with_its_source() {
-    let Bench { observation, task, .. } = Bench::start().await;
-    drop(observation);
+    let Bench { observation, task, renewing, .. } = Bench::start().await;
+    drop((observation, renewing));
     task.await.unwrap();
 }

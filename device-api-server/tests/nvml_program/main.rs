@@ -16,6 +16,7 @@ mod providers;
 mod storms;
 #[path = "../support/mod.rs"]
 mod support;
+mod undone;
 
 /// What NVML's functions fail with: nvml.h, `nvmlReturn_t`.
 mod outcomes {

@@ -35,7 +35,12 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) async fn new() -> Self {
-        let options = LedgerOptions::default().with_clock(clock());
+        Self::at(clock()).await
+    }
+
+    /// One whose times are those of this clock: a store that is made later has later versions.
+    pub(crate) async fn at(clock: Arc<dyn Clock>) -> Self {
+        let options = LedgerOptions::default().with_clock(clock);
         let ledger = Ledger::open(Box::new(Memory::new().open().unwrap()), options).await.unwrap();
         let gpus = ledger.registry(GpuStrategy).await.unwrap();
         let leases = Leases::open(&ledger).await.unwrap();

@@ -183,8 +183,8 @@ async fn the_newer_of_two_sources_wins_and_the_older_one_stands_by_and_takes_ove
         bench.until(slot, |gpu| version(gpu) == "2").await;
     }
     assert!(bench.now() < seconds(62), "{:?}", bench.now());
-    // By now the older one has been told, at its next renewal.
-    bench.at(60 + 11).await;
+    // The older one sees that its objects were written, and asks for its lease before it undoes that.
+    bench.at(60 + 3).await;
     for slot in [0, 1] {
         bench.until(slot, |gpu| version(gpu) == "2").await;
     }

@@ -30,7 +30,7 @@ impl Remote {
 
     /// The server is restarted, and its memory is empty.
     async fn lose_the_store(&mut self) {
-        self.bench.api = Api::new().await;
+        self.bench.api = Api::at(Arc::clone(&self.bench.options.clock)).await;
         self.reach.set(Some(&self.bench.api));
     }
 }
@@ -50,7 +50,11 @@ async fn everything_is_declared_anew_after_a_memory_store_was_lost_lost_gpus_amo
         assert_eq!(gpu.status.xids, before.status.xids, "with its history");
         assert_eq!(health(&gpu).to_string(), health(before).to_string());
     }
-    assert!(remote.bench.now() - lost < seconds(31), "at the next renewal or resync: {:?}", remote.bench.now() - lost);
+    assert!(
+        remote.bench.now() - lost < seconds(2),
+        "not at the next renewal or resync: {:?}",
+        remote.bench.now() - lost
+    );
     let leases = remote.bench.api.leases.list().await.unwrap();
     assert_eq!(leases.iter().map(|lease| lease.state).collect::<Vec<_>>(), [LeaseState::Held]);
     let settled = remote.bench.now().as_secs() + 120;
@@ -81,7 +85,7 @@ async fn what_happened_while_the_api_was_out_of_reach_is_declared_when_it_is_bac
     let requests = remote.reach.requests();
     remote.bench.at(300).await;
     let made = remote.reach.requests() - requests;
-    assert!((10..=270).contains(&made), "{made} requests in 270 s: it tries, and does not spin");
+    assert!((10..=700).contains(&made), "{made} requests in 270 s: it tries, and does not spin");
     remote.reach.set(Some(&remote.bench.api));
     remote.bench.until(0, |gpu| xids(gpu) == [(142, 5, true)]).await;
     remote.bench.until_on(1, "NVMLReady", "False GPULost").await;
@@ -115,7 +119,7 @@ async fn an_api_that_is_gone_just_when_an_object_turns_out_to_exist_does_not_mak
     remote.bench.at(200).await;
     assert!(remote.reach.is_broken(), "it met the object");
     let requests = remote.reach.requests();
-    assert!(requests < 200, "{requests} requests in 200 s");
+    assert!(requests < 600, "{requests} requests in 200 s");
     remote.reach.set(Some(&remote.bench.api));
     remote.bench.api.until(theirs, |gpu| on(gpu, "NVMLReady") == "True Healthy").await;
 }

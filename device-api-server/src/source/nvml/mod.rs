@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::driver::Driver;
 pub use self::labels::SIMULATED;
 pub use self::options::SourceOptions;
+use super::doubt::doubt;
 use super::lease::hold;
 use super::merge::Ownership;
 use super::observation::{Observation, Stored};
@@ -65,13 +66,14 @@ pub async fn run(
     let (observations, observed) = watch::channel(Observation::default());
     let (stored, seen) = watch::channel(Stored::default());
     let (held, may_write) = watch::channel(false);
-    let reconciler = Reconciler::new(gpus, OWNERSHIP, options.resync);
+    let (doubt, doubted) = doubt();
+    let reconciler = Reconciler::new(gpus, OWNERSHIP, options.resync, doubt);
     let mut declared = observed.clone();
     let work = async {
         let holding = async {
             // A node without GPUs needs no lease.
             if declared.wait_for(|observation| !observation.devices.is_empty()).await.is_ok() {
-                hold(leases, OWNERSHIP, options.lease, held).await;
+                hold(leases, OWNERSHIP, options.lease, held, doubted).await;
             }
         };
         let writing = reconciler.run(observed, stored, may_write);
