@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::{AFTER_HELP, Config, filter};
+use crate::quarantine::QuarantineConfig;
 use crate::source::NvmlFlags;
 
 /// The node-local Device API server: GPU resources with the semantics of the Kubernetes API, over
@@ -30,6 +31,9 @@ pub struct Cli {
 pub enum Action {
     /// Runs the NVML source alone, as a client of a server that runs elsewhere with --nvml=off
     NvmlProvider(Box<ProviderConfig>),
+
+    /// Shows what the datastore of a stopped server holds and cannot read, and removes it once somebody has looked
+    Quarantine(Box<QuarantineConfig>),
 
     /// Says what an XID means and what to do about it
     ExplainXid {

@@ -8,6 +8,7 @@ use device_api_core::registry::Ledger;
 use device_api_server::source::nvml::xid::explain;
 use device_api_server::{
     Action, Cli, Config, Listener, LogFlags, LogFormat, Server, ServerError, Signals, datastore, one_line, provide,
+    quarantine,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -50,6 +51,7 @@ async fn run(cli: Cli) -> Result<(), ServerError> {
     let signals = Signals::new().map_err(|source| ServerError::Start { what: "signal handlers", source })?;
     match cli.action {
         Some(Action::NvmlProvider(config)) => provide(*config, signals).await,
+        Some(Action::Quarantine(config)) => quarantine(&config).await,
         _ => serve(cli.server, signals).await,
     }
 }
@@ -58,6 +60,7 @@ async fn serve(config: Config, mut signals: Signals) -> Result<(), ServerError> 
     let source = config.source.source().map_err(ServerError::config)?;
     let storage = datastore::open(&config.datastore_endpoint).await.map_err(ServerError::of_datastore)?;
     let ledger = Ledger::open(storage, config.ledger_options()).await.map_err(ServerError::of_datastore)?;
+    let quarantined = ledger.quarantined();
     let server = Server::new(ledger).with_options(config.serve_options());
     let server = match source {
         Some((driver, options)) => server.with_gpus_of(driver, options).await?,
@@ -67,6 +70,7 @@ async fn serve(config: Config, mut signals: Signals) -> Result<(), ServerError> 
     tracing::info!(
         socket = %config.bind_address,
         datastore = %config.datastore_endpoint,
+        quarantined = quarantined.borrow().values().sum::<usize>(),
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );

@@ -9,7 +9,7 @@ use std::time::Duration;
 use device_api_client::{Api, Client};
 use device_api_core::registry::{Ledger, LedgerOptions, PostParams};
 use device_api_core::resource::{Gpu, ObjectMeta};
-use device_api_core::storage::{Record, Revision, Snapshot, Storage, StorageError};
+use device_api_core::storage::{Quarantine, Quarantined, Record, Revision, Snapshot, Storage, StorageError};
 use device_api_core::testing::{Call, Fault, Faults, FaultyStorage};
 use device_api_server::{Listener, Server, ServerError, SocketOptions};
 use device_api_store_memory::Memory;
@@ -107,12 +107,25 @@ impl Storage for Broken {
         self.0.load().await
     }
 
-    async fn commit(&mut self, _: &[Record]) -> Result<(), StorageError> {
-        panic!("a bug in a store");
+    async fn commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        assert!(records.is_empty(), "a bug in a store");
+        Ok(())
     }
 
     async fn compact(&mut self, through: Revision) -> Result<(), StorageError> {
         self.0.compact(through).await
+    }
+
+    async fn quarantine(&mut self, quarantine: &Quarantine) -> Result<(), StorageError> {
+        self.0.quarantine(quarantine).await
+    }
+
+    async fn quarantined(&mut self) -> Result<Vec<Quarantined>, StorageError> {
+        self.0.quarantined().await
+    }
+
+    async fn discard(&mut self, revisions: &[Revision]) -> Result<usize, StorageError> {
+        self.0.discard(revisions).await
     }
 
     async fn close(self: Box<Self>) -> Result<(), StorageError> {

@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use device_api_core::storage::{Change, Endpoint, Record, Revision, Snapshot, Storage, StorageError, StorageErrorKind};
+use device_api_core::storage::{
+    Change, Endpoint, Quarantine, Quarantined, Record, Revision, Snapshot, Storage, StorageError, StorageErrorKind,
+};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// The backend's name and URL scheme.
@@ -42,6 +44,7 @@ struct Journal {
     last: Revision,
     compacted: Revision,
     records: BTreeMap<Revision, Record>,
+    quarantine: Vec<Quarantined>,
 }
 
 /// An open [`Memory`], and its only owner.
@@ -86,8 +89,9 @@ impl Memory {
 #[async_trait]
 impl Storage for MemoryStorage {
     async fn load(&mut self) -> Result<Snapshot, StorageError> {
-        let Journal { last, compacted, records } = &*self.journal;
-        Ok(Snapshot { last: *last, compacted: *compacted, records: records.values().cloned().collect() })
+        let Journal { last, compacted, records, .. } = &*self.journal;
+        let records = records.values().cloned().collect();
+        Ok(Snapshot { last: *last, compacted: *compacted, records, ..Snapshot::default() })
     }
 
     async fn commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
@@ -97,7 +101,7 @@ impl Storage for MemoryStorage {
     }
 
     async fn compact(&mut self, through: Revision) -> Result<(), StorageError> {
-        let Journal { last, compacted, records } = &mut *self.journal;
+        let Journal { last, compacted, records, .. } = &mut *self.journal;
         if through <= *compacted {
             return Ok(());
         }
@@ -115,6 +119,40 @@ impl Storage for MemoryStorage {
         *compacted = through;
         *last = through.max(*last);
         Ok(())
+    }
+
+    async fn quarantine(&mut self, quarantine: &Quarantine) -> Result<(), StorageError> {
+        let Journal { records, quarantine: kept, .. } = &mut *self.journal;
+        for (revision, why) in &quarantine.records {
+            let Some(record) = records.remove(revision) else { continue };
+            kept.push(Quarantined {
+                revision: *revision,
+                why: why.clone(),
+                since: quarantine.at,
+                actor: record.actor,
+                resource: record.resource,
+                key: record.key,
+                object: match record.change {
+                    Change::Put(object) => Some(object),
+                    Change::Delete => None,
+                },
+            });
+        }
+        for revision in &quarantine.superseded {
+            records.remove(revision);
+        }
+        self.compact(quarantine.through).await
+    }
+
+    async fn quarantined(&mut self) -> Result<Vec<Quarantined>, StorageError> {
+        Ok(self.journal.quarantine.clone())
+    }
+
+    async fn discard(&mut self, revisions: &[Revision]) -> Result<usize, StorageError> {
+        let kept = &mut self.journal.quarantine;
+        let before = kept.len();
+        kept.retain(|record| !revisions.contains(&record.revision));
+        Ok(before - kept.len())
     }
 
     async fn close(self: Box<Self>) -> Result<(), StorageError> {

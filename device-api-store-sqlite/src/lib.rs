@@ -30,6 +30,7 @@ mod database;
 mod error;
 mod lock;
 mod options;
+mod quarantine;
 mod rows;
 mod schema;
 mod transaction;
@@ -37,7 +38,9 @@ mod transaction;
 use std::path::Path;
 
 use async_trait::async_trait;
-use device_api_core::storage::{Endpoint, Record, Revision, Snapshot, Storage, StorageError};
+use device_api_core::storage::{
+    Endpoint, Quarantine, Quarantined, Record, Revision, Snapshot, Storage, StorageError, Unreadable,
+};
 use sqlx::{Connection, SqliteConnection};
 
 use self::database::{Database, WAL_LIMIT};
@@ -108,7 +111,7 @@ impl SqliteStorage {
         let error = |source| Error::writing("write to", self.database.path(), source);
         rows::check_range(records)?;
         let mut chunks = rows::chunks(records).peekable();
-        let Some(first) = chunks.next() else { return Ok(()) };
+        let Some(first) = chunks.next() else { return transaction::probe(connection).await.map_err(error) };
         if chunks.peek().is_none() {
             // One statement is a transaction by itself, without two trips to SQLite's thread.
             return rows::insert(connection, first).await.map_err(error);
@@ -135,10 +138,19 @@ impl SqliteStorage {
 }
 
 async fn read(connection: &mut SqliteConnection, path: &Path) -> Result<Snapshot> {
-    let compacted = Revision(Mark::read(connection, path).await?.compacted.cast_unsigned());
-    let records = rows::load(connection, path).await?;
-    let last = records.last().map_or(compacted, |record| record.revision.max(compacted));
-    Ok(Snapshot { last, compacted, records })
+    let mark = Mark::read(connection, path).await;
+    let (records, mut unreadable) = rows::load(connection, path).await?;
+    let last = records.last().map(|record| record.revision).max(unreadable.last().map(|row| row.revision));
+    let last = last.unwrap_or(Revision::ZERO);
+    let compacted = match mark {
+        Ok(mark) => Revision(mark.compacted.cast_unsigned()),
+        Err(Error::Row { row, why, .. }) => {
+            unreadable.insert(0, Unreadable { revision: Revision::ZERO, why: format!("{row}: {why}"), claims: None });
+            last
+        }
+        Err(failure) => return Err(failure),
+    };
+    Ok(Snapshot { last: last.max(compacted), compacted, records, unreadable })
 }
 
 #[async_trait]
@@ -158,6 +170,24 @@ impl Storage for SqliteStorage {
     async fn compact(&mut self, through: Revision) -> std::result::Result<(), StorageError> {
         let mut connection = self.take().await?;
         let outcome = self.sweep(&mut connection, through).await;
+        Ok(self.settle(connection, outcome).await?)
+    }
+
+    async fn quarantine(&mut self, quarantine: &Quarantine) -> std::result::Result<(), StorageError> {
+        let mut connection = self.take().await?;
+        let outcome = quarantine::put(&mut connection, self.database.path(), quarantine).await;
+        Ok(self.settle(connection, outcome).await?)
+    }
+
+    async fn quarantined(&mut self) -> std::result::Result<Vec<Quarantined>, StorageError> {
+        let mut connection = self.take().await?;
+        let outcome = quarantine::read(&mut connection, self.database.path()).await;
+        Ok(self.settle(connection, outcome).await?)
+    }
+
+    async fn discard(&mut self, revisions: &[Revision]) -> std::result::Result<usize, StorageError> {
+        let mut connection = self.take().await?;
+        let outcome = quarantine::discard(&mut connection, self.database.path(), revisions).await;
         Ok(self.settle(connection, outcome).await?)
     }
 

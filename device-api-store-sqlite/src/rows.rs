@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use device_api_core::resource::Timestamp;
-use device_api_core::storage::{Change, Record, RecordKey, Revision};
+use device_api_core::storage::{Change, Claims, Record, RecordKey, Revision, Unreadable};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite};
@@ -115,9 +115,9 @@ fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, record: &Record) -> Query
         .bind(i64::from(checksum(record)))
 }
 
-/// Reads every record, in order.
-pub(crate) async fn load(connection: &mut SqliteConnection, path: &Path) -> Result<Vec<Record>> {
-    let mut records: Vec<Record> = Vec::new();
+/// Reads every record, in order: those that can be read, and what can be said of the others.
+pub(crate) async fn load(connection: &mut SqliteConnection, path: &Path) -> Result<(Vec<Record>, Vec<Unreadable>)> {
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
     let mut after = i64::MIN;
     loop {
         // In pages, so that rows and records are not both in memory.
@@ -130,18 +130,36 @@ pub(crate) async fn load(connection: &mut SqliteConnection, path: &Path) -> Resu
         for row in &page {
             let revision: i64 = row.try_get(0).map_err(|source| Error::reading("load", path, source))?;
             after = revision;
-            let damaged =
-                |why| Error::Row { path: path.to_owned(), row: format!("the record of revision {revision}"), why };
-            let (record, found) = read(row).map_err(|error| damaged(error.to_string()))?;
-            if i64::from(checksum(&record)) != found {
-                return Err(damaged("its checksum does not match".to_owned()));
-            }
-            records.push(record);
+            let why = match read(row) {
+                Ok((record, found)) if i64::from(checksum(&record)) == found => {
+                    records.push(record);
+                    continue;
+                }
+                Ok(_) => "its checksum does not match".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let revision = Revision(revision.cast_unsigned());
+            unreadable.push(Unreadable { revision, why, claims: claims(row) });
         }
         if page.len() < PAGE_ROWS as usize {
-            return Ok(records);
+            return Ok((records, unreadable));
         }
     }
+}
+
+/// What a damaged row says of itself.
+fn claims(row: &SqliteRow) -> Option<Claims> {
+    Some(Claims {
+        previous: Revision(row.try_get::<i64, _>(1).ok()?.cast_unsigned()),
+        resource: text(row, 5),
+        key: RecordKey { namespace: text(row, 6), name: text(row, 7) },
+    })
+}
+
+/// A column as text, whatever is in it.
+pub(crate) fn text(row: &SqliteRow, column: usize) -> String {
+    let bytes = row.try_get_unchecked::<Option<Vec<u8>>, _>(column).unwrap_or_default();
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
 /// A record and the checksum that was stored with it.

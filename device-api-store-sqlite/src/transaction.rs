@@ -12,6 +12,20 @@ pub(crate) async fn begin(connection: &mut SqliteConnection) -> sqlx::Result<()>
     sqlx::query("BEGIN IMMEDIATE").execute(connection).await.map(drop)
 }
 
+/// Says whether a commit of some objects would be taken: one that writes pages of a table, and takes the table away again.
+pub(crate) async fn probe(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    begin(connection).await?;
+    let mut outcome = Ok(());
+    for sql in
+        ["CREATE TABLE probe (filler BLOB) STRICT", "INSERT INTO probe VALUES (zeroblob(16384))", "DROP TABLE probe"]
+    {
+        if outcome.is_ok() {
+            outcome = sqlx::query(sql).execute(&mut *connection).await.map(drop);
+        }
+    }
+    end(connection, outcome).await
+}
+
 /// Commits what went well and rolls back what did not. The error is the first one, unless it cannot
 /// be told whether the transaction ended.
 pub(crate) async fn end(connection: &mut SqliteConnection, outcome: sqlx::Result<()>) -> sqlx::Result<()> {

@@ -97,23 +97,6 @@ async fn a_newer_version_is_refused_and_left_untouched() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_found_and_its_revision_named() {
-    let (_folder, path) = folder();
-    fill(&path, 300).await;
-    let mut bytes = fs::read(&path).unwrap();
-    let value = b"value-of-000177";
-    let at = bytes.windows(value.len()).position(|window| window == value).unwrap();
-    bytes[at + 3] ^= 0x10;
-    fs::write(&path, bytes).unwrap();
-    let mut storage = open(&path).await.unwrap();
-    for _ in 0..2 {
-        let error = storage.load().await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Corrupt);
-        assert!(error.to_string().contains("the record of revision 177 is damaged"), "{error}");
-    }
-}
-
-#[tokio::test]
 async fn a_truncated_file_is_refused() {
     for keep in [4_096, 8_192, 20_000] {
         let (_folder, path) = folder();

@@ -14,7 +14,7 @@ use super::record::LeaseSpec;
 use crate::registry::{
     Decided, Ledger, LedgerState, Part, PostParams, Preconditions, Registry, Watch, WatchEvent, WatchParams,
 };
-use crate::resource::{Condition, ConditionStatus, Conditions, Resource, Timestamp};
+use crate::resource::{Condition, ConditionStatus, Conditions, ObjectMeta, Resource, Timestamp};
 use crate::{Error, Result};
 
 /// The reason of a condition that was set to Unknown because the lease of its provider has expired.
@@ -59,8 +59,17 @@ impl Leases {
     /// When the store does not take the keeper's writes, or its watch fails. It returns well only when the ledger is closed.
     pub async fn try_keep<R: Resource>(&self, objects: Registry<R>) -> Result<()> {
         let (leases, objects) = (self.as_actor(ACTOR), objects.namespaced("").as_actor(ACTOR));
+        let mut doubting = std::pin::pin!(leases.doubt(&objects));
+        let mut doubts = true;
         while is_open(objects.ledger()) {
-            match leases.attend(&objects).await {
+            let ended = tokio::select! {
+                ended = leases.attend(&objects) => ended,
+                settled = &mut doubting, if doubts => {
+                    doubts = false;
+                    settled
+                }
+            };
+            match ended {
                 // Nothing is left to be kept, whatever ended first.
                 Err(_) if !is_open(objects.ledger()) => break,
                 ended => ended?,
@@ -182,16 +191,24 @@ impl Leases {
             }
             Ok(())
         };
-        let metadata = object.metadata();
-        let objects = objects.namespaced(&metadata.namespace);
-        let (params, when) = (PostParams::default(), Preconditions::default());
-        match objects.modify_in_place(Part::Status, &metadata.name, &params, when, change).await {
-            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) if error.is_unavailable() => Err(error),
-            Err(error) => {
-                tracing::error!(%error, "cannot set the conditions of a lost provider to Unknown");
-                Ok(())
-            }
+        change_conditions(objects, object.metadata(), change).await
+    }
+}
+
+/// Writes the keeper's change of an object's conditions. What is wrong with one object keeps it from no other.
+pub(super) async fn change_conditions<R: Resource>(
+    objects: &Registry<R>,
+    metadata: &ObjectMeta,
+    change: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let objects = objects.namespaced(&metadata.namespace);
+    let (params, when) = (PostParams::default(), Preconditions::default());
+    match objects.modify_in_place(Part::Status, &metadata.name, &params, when, change).await {
+        Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+        Err(error) if error.is_unavailable() => Err(error),
+        Err(error) => {
+            tracing::error!(%error, "cannot set the conditions of a lost provider to Unknown");
+            Ok(())
         }
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The leases of a ledger, in process.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
 
 use super::deadlines::Deadlines;
 use super::record::{LeaseRecord, LeaseSpec, LeaseStrategy};
@@ -27,6 +29,11 @@ const MAX_TYPES: usize = 1024;
 pub struct Leases {
     pub(super) records: Registry<LeaseRecord>,
     pub(super) deadlines: Arc<Deadlines>,
+    /// When the ledger was opened, as far as leases are concerned.
+    pub(super) opened: Instant,
+    /// The kinds of objects of which nothing is in doubt any more. A plain mutex, never held over an await: each kind's keeper takes
+    /// it a few times.
+    settled: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Leases {
@@ -35,8 +42,10 @@ impl Leases {
     /// # Errors
     /// As [`Ledger::registry`].
     pub async fn open(ledger: &Ledger) -> Result<Self> {
-        let deadlines = Deadlines::new(Arc::clone(&ledger.options().clock)).into();
-        let leases = Self { records: ledger.registry(LeaseStrategy).await?, deadlines };
+        let clock = &ledger.options().clock;
+        let (deadlines, opened) = (Deadlines::new(Arc::clone(clock)).into(), clock.instant());
+        let records = ledger.registry(LeaseStrategy).await?;
+        let leases = Self { records, deadlines, opened, settled: Arc::default() };
         for record in leases.records.all() {
             // Its time runs from now.
             leases.deadlines.of(record.spec());
@@ -48,6 +57,15 @@ impl Leases {
     #[must_use]
     pub fn as_actor(&self, actor: &str) -> Self {
         Self { records: self.records.as_actor(actor), ..self.clone() }
+    }
+
+    /// Whether nothing is in doubt of this kind of objects any more.
+    pub(super) fn is_settled(&self, plural: &str) -> bool {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).contains(plural)
+    }
+
+    pub(super) fn settle(&self, plural: &'static str) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(plural);
     }
 
     pub(super) fn now(&self) -> Timestamp {

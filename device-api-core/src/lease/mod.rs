@@ -32,6 +32,7 @@
 
 mod check;
 mod deadlines;
+mod doubt;
 mod keep;
 mod leases;
 mod record;

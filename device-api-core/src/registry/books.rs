@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the ledger knows of the store: revisions, usage, history's age, and which type is where.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::cache::{Cache, Event, Stored};
 use super::options::{History, Limits};
+use super::salvage::{self, Salvage};
 use super::stage::Publication;
 use crate::Error;
-use crate::error::Cause;
 use crate::resource::{Key, Resource, Timestamp};
-use crate::storage::{Change, Record, RecordKey, Revision, Snapshot, StorageError, StorageErrorKind};
+use crate::storage::{Change, Quarantine, Record, RecordKey, Revision, Snapshot, StorageError, StorageErrorKind};
 
 /// The ledger's own state; only its task touches it.
 #[derive(Debug)]
@@ -30,6 +32,10 @@ pub(super) struct Books {
     kinds: BTreeMap<&'static str, Arc<dyn Kind>>,
     /// Records of types that no registry serves yet. They stay in the store untouched.
     unclaimed: BTreeMap<String, Vec<Record>>,
+    /// What the store has yet to put into quarantine: until it has, it takes no record.
+    pub(super) unsettled: Vec<Quarantine>,
+    /// How many records are in quarantine or will be, by the plural that each says it is of.
+    quarantined: watch::Sender<BTreeMap<String, usize>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -125,12 +131,20 @@ impl<R: Resource> Kind for Cache<R> {
 }
 
 impl Books {
-    /// Takes over what a store holds.
+    /// Takes over what a store holds, and tells what is in quarantine beyond what was there already.
     ///
     /// # Errors
-    /// [`StorageErrorKind::Corrupt`] when records are missing, doubled or out of order.
-    pub(super) fn open(snapshot: Snapshot) -> Result<Self, StorageError> {
+    /// [`StorageErrorKind::Corrupt`] when records are missing, doubled or out of order, or most cannot be read.
+    pub(super) fn open(
+        mut snapshot: Snapshot,
+        quarantined: watch::Sender<BTreeMap<String, usize>>,
+        now: Timestamp,
+    ) -> Result<Self, StorageError> {
         verify(&snapshot)?;
+        let salvage = salvage::of_unreadable(&snapshot, now)?;
+        if let Some(salvage) = &salvage {
+            salvage.apply(&mut snapshot);
+        }
         let mut books = Self {
             revision: snapshot.last,
             floor: snapshot.compacted,
@@ -140,7 +154,12 @@ impl Books {
             history_bytes: 0,
             kinds: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
+            unsettled: Vec::new(),
+            quarantined,
         };
+        if let Some(salvage) = salvage {
+            books.give_up(salvage);
+        }
         books.usage = Usage::of(&snapshot.records);
         for record in snapshot.records {
             if record.revision > snapshot.compacted {
@@ -153,25 +172,61 @@ impl Books {
 
     /// Makes the cache of a type from what the store held of it.
     ///
+    /// What does not fit the type goes into quarantine.
+    ///
     /// # Errors
-    /// [`Error::Internal`] when the type has a cache already, or a record of it does not fit the type.
-    pub(super) fn attach<R: Resource>(&mut self) -> Result<Arc<Cache<R>>, Error> {
+    /// [`Error::Internal`] when the type has a cache already.
+    pub(super) fn attach<R: Resource>(&mut self, now: Timestamp) -> Result<Arc<Cache<R>>, Error> {
         if self.kinds.contains_key(R::PLURAL) {
             return Err(Error::internal(format!("{} have a registry already: clone it", R::PLURAL)));
         }
         // Records up to `compacted` are state; the caches' own floor drops them from history below.
         let cache = Arc::new(Cache::<R>::new(self.floor));
-        for record in self.unclaimed.get(R::PLURAL).into_iter().flatten() {
-            let publish = Arc::clone(&cache).read(record).map_err(|cause| Error::Internal {
-                why: format!("stored {} cannot be read", R::PLURAL),
-                cause: Cause::of(cause),
-            })?;
+        let mut records = self.unclaimed.remove(R::PLURAL).unwrap_or_default();
+        let mut fitting = BTreeMap::new();
+        let mut misfits = BTreeMap::new();
+        for record in &records {
+            match Arc::clone(&cache).read(record) {
+                Ok(publish) => drop(fitting.insert(record.revision, publish)),
+                Err(failure) => drop(misfits.insert(record.revision, failure.to_string())),
+            }
+        }
+        if let Some(salvage) = salvage::of_misfits(&records, &misfits, now) {
+            let before = Usage::of(&records);
+            salvage.take_from(&mut records);
+            let after = Usage::of(&records);
+            self.usage.objects -= before.objects - after.objects;
+            self.usage.bytes -= before.bytes - after.bytes;
+            self.give_up(salvage);
+        }
+        for publish in records.iter().filter_map(|record| fitting.remove(&record.revision)) {
             publish();
         }
-        self.unclaimed.remove(R::PLURAL);
-        cache.announce(self.revision, self.floor);
         self.kinds.insert(R::PLURAL, Arc::clone(&cache) as Arc<dyn Kind>);
+        self.announce();
         Ok(cache)
+    }
+
+    /// Gives up what cannot be trusted: it is not there any more, nor is history up to it, and the store is to keep it for people.
+    fn give_up(&mut self, salvage: Salvage) {
+        salvage.tell();
+        self.quarantined.send_modify(|quarantined| {
+            for (resource, _) in &salvage.about {
+                *quarantined.entry(resource.clone()).or_default() += 1;
+            }
+        });
+        let through = salvage.quarantine.through;
+        while let Some(oldest) = self.history.front().filter(|oldest| oldest.revision <= through) {
+            self.history_bytes -= oldest.bytes;
+            self.history.pop_front();
+        }
+        self.floor = self.floor.max(through);
+        self.unsettled.push(salvage.quarantine);
+    }
+
+    /// Whether a record in quarantine may be of this type: one says so, or is of a type that nobody here knows.
+    pub(super) fn doubts(&self, plural: &str) -> bool {
+        self.quarantined.borrow().keys().any(|said| said == plural || !self.kinds.contains_key(said.as_str()))
     }
 
     /// Notes that records were committed, and forgets what history has no room for.
@@ -196,6 +251,11 @@ impl Books {
             self.history_bytes -= oldest.bytes;
             self.history.pop_front();
         }
+        self.announce();
+    }
+
+    /// Tells the caches how far they are.
+    fn announce(&self) {
         for kind in self.kinds.values() {
             kind.announce(self.revision, self.floor);
         }
@@ -211,8 +271,10 @@ impl Books {
 
     /// Publishes what a store turned out to hold beyond what was known.
     ///
+    /// Of what was known, memory has the truth: that the store cannot read it now is for the next owner, who puts it into quarantine.
+    ///
     /// # Errors
-    /// [`StorageErrorKind::Corrupt`] when the store lost what was committed, or a record is not valid.
+    /// [`StorageErrorKind::Corrupt`] when the store lost what was committed, or what is new cannot be read.
     pub(super) fn catch_up(
         &mut self,
         snapshot: Snapshot,
@@ -224,6 +286,13 @@ impl Books {
             return Err(corrupt(why));
         }
         verify(&snapshot)?;
+        for unreadable in &snapshot.unreadable {
+            let (revision, why) = (unreadable.revision, &unreadable.why);
+            if revision > self.revision {
+                return Err(corrupt(format!("revision {revision}, which nobody was told of, cannot be read: {why}")));
+            }
+            tracing::error!(revision = revision.0, why, "a stored record cannot be read any more: a restart loses it");
+        }
         let usage = Usage::of(&snapshot.records);
         let mut news = Vec::new();
         for record in snapshot.records.into_iter().filter(|record| record.revision > self.revision) {
@@ -265,26 +334,36 @@ impl Books {
 }
 
 /// Checks that no record is missing, doubled or out of order: after the compacted revision each
-/// number is there once, and each record supersedes the one before it of the same key.
-fn verify(snapshot: &Snapshot) -> Result<(), StorageError> {
+/// number is there once, and each record supersedes the one before it of the same key. One that cannot be read is there, too.
+pub(super) fn verify(snapshot: &Snapshot) -> Result<(), StorageError> {
     let mut expected = snapshot.compacted.next();
     let mut last = Revision::ZERO;
     let mut current: BTreeMap<(&str, &RecordKey), Revision> = BTreeMap::new();
-    for record in &snapshot.records {
-        if record.revision <= last {
-            return Err(corrupt(format!("revision {} comes after {last}", record.revision)));
+    let mut unreadable = snapshot.unreadable.iter().map(|unreadable| unreadable.revision).peekable();
+    let unread: BTreeSet<Revision> = unreadable.clone().collect();
+    let mut follows = |revision: Revision| {
+        if revision <= last && revision != Revision::ZERO {
+            return Err(corrupt(format!("revision {revision} comes after {last}")));
         }
-        last = record.revision;
-        if record.revision > snapshot.compacted {
-            if record.revision != expected {
+        last = revision;
+        if revision > snapshot.compacted {
+            if revision != expected {
                 return Err(corrupt(format!("revision {expected} is missing")));
             }
             expected = expected.next();
         }
+        Ok(())
+    };
+    for record in &snapshot.records {
+        while let Some(revision) = unreadable.next_if(|revision| *revision < record.revision) {
+            follows(revision)?;
+        }
+        follows(record.revision)?;
         let key = (record.resource.as_str(), &record.key);
         let previous = current.get(&key).copied().unwrap_or(Revision::ZERO);
         // A superseded record may be compacted away; any other must be there.
-        if record.previous != previous && (previous != Revision::ZERO || record.previous > snapshot.compacted) {
+        let may_lack = record.previous <= snapshot.compacted && previous == Revision::ZERO;
+        if record.previous != previous && !may_lack && !unread.contains(&record.previous) {
             let why = format!("revision {} supersedes {}, which is not there", record.revision, record.previous);
             return Err(corrupt(why));
         }
@@ -293,6 +372,7 @@ fn verify(snapshot: &Snapshot) -> Result<(), StorageError> {
             Change::Delete => current.remove(&key),
         };
     }
+    unreadable.try_for_each(&mut follows)?;
     if snapshot.last.next() != expected {
         return Err(corrupt(format!("revision {expected} is missing; the last one is {}", snapshot.last)));
     }

@@ -2,6 +2,7 @@
 //! The ledger: the handle to the one task through which every write goes.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub(super) const QUEUE: usize = 256;
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use device_api_core::registry::{Ledger, LedgerOptions};
-/// use device_api_core::storage::{Record, Revision, Snapshot, Storage, StorageError};
+/// use device_api_core::storage::{Quarantine, Quarantined, Record, Revision, Snapshot, Storage, StorageError};
 /// use device_api_core::resource::GpuStrategy;
 ///
 /// /// A journal that forgets everything: `device-api-store-memory` has one that does not.
@@ -43,6 +44,9 @@ pub(super) const QUEUE: usize = 256;
 ///     async fn load(&mut self) -> Result<Snapshot, StorageError> { Ok(self.0.clone()) }
 ///     async fn commit(&mut self, _: &[Record]) -> Result<(), StorageError> { Ok(()) }
 ///     async fn compact(&mut self, _: Revision) -> Result<(), StorageError> { Ok(()) }
+///     async fn quarantine(&mut self, _: &Quarantine) -> Result<(), StorageError> { Ok(()) }
+///     async fn quarantined(&mut self) -> Result<Vec<Quarantined>, StorageError> { Ok(Vec::new()) }
+///     async fn discard(&mut self, _: &[Revision]) -> Result<usize, StorageError> { Ok(0) }
 ///     async fn close(self: Box<Self>) -> Result<(), StorageError> { Ok(()) }
 /// }
 ///
@@ -60,6 +64,7 @@ pub struct Ledger {
 struct Shared {
     queue: mpsc::Sender<Message>,
     state: watch::Receiver<LedgerState>,
+    quarantined: watch::Receiver<BTreeMap<String, usize>>,
     /// Set when the ledger is to close, for whoever waits in the task for better times.
     closing: watch::Sender<bool>,
     options: LedgerOptions,
@@ -71,13 +76,16 @@ struct Shared {
 pub enum LedgerState {
     /// It does.
     Open,
+    /// The store refused the last write, because it is full or read-only or the like: writes are tried all the same, and
+    /// the ledger asks the store from time to time. Reads and watches go on, but nothing that is served can be brought up to date.
+    Refusing,
     /// The store failed so that nobody knows what it holds: the ledger loads it again, and takes
     /// writes when that has succeeded. Reads and watches go on.
     Recovering,
     /// It was closed. Reads go on; watches have ended.
     Closed,
-    /// Its task died of a panic, in the store most likely: what was not acknowledged may have been
-    /// written or not. Reads go on; watches have ended. Open the store anew.
+    /// Its task died, of a panic in the store or because the store turned out not to hold what was written: what was not
+    /// acknowledged may have been written or not. Reads go on; watches have ended. Open the store anew.
     Failed,
 }
 
@@ -116,20 +124,22 @@ impl Ledger {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (state_sender, state) = watch::channel(LedgerState::Open);
         let closing = watch::Sender::new(false);
+        let (quarantined_sender, quarantined) = watch::channel(BTreeMap::new());
         let signals = Signals { state: state_sender, closing: closing.subscribe() };
-        let owner = Owner::open(storage, options.clone(), jobs, signals).await?;
+        let owner = Owner::open(storage, options.clone(), jobs, signals, quarantined_sender).await?;
         tokio::spawn(owner.run());
-        Ok(Self { shared: Arc::new(Shared { queue, state, closing, options }) })
+        Ok(Self { shared: Arc::new(Shared { queue, state, quarantined, closing, options }) })
     }
 
     /// The registry of one resource type, with what the store holds of it. Once for each type: clone
     /// the registry to have more handles.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the type has a registry already or a stored object does not fit the
-    /// type, [`Error::Unavailable`] when the ledger is closed.
+    /// [`Error::Internal`] when the type has a registry already, [`Error::Unavailable`] when the ledger is closed. Stored objects
+    /// that do not fit the type are no error: they go into [quarantine](Self::quarantined).
     pub async fn registry<R: Resource>(&self, strategy: impl Strategy<R>) -> Result<Registry<R>, Error> {
-        let cache: Arc<Cache<R>> = self.consult(Books::attach::<R>).await??;
+        let clock = Arc::clone(&self.shared.options.clock);
+        let cache: Arc<Cache<R>> = self.consult(move |books| books.attach::<R>(clock.now())).await??;
         Ok(Registry::new(self.clone(), cache, Arc::new(strategy)))
     }
 
@@ -145,6 +155,19 @@ impl Ledger {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<LedgerState> {
         self.shared.state.clone()
+    }
+
+    /// How many stored records are in quarantine, by the plural of the resource that each says it is of, and when that changes. They cannot be
+    /// read, or older states of objects whose newest state cannot be; the objects are not there until they are written anew. The
+    /// records stay until somebody has looked at them: [`Storage::quarantined`], [`Storage::discard`].
+    #[must_use]
+    pub fn quarantined(&self) -> watch::Receiver<BTreeMap<String, usize>> {
+        self.shared.quarantined.clone()
+    }
+
+    /// Whether a record in quarantine may be of this type.
+    pub(crate) async fn doubts<R: Resource>(&self) -> Result<bool, Error> {
+        self.consult(|books| books.doubts(R::PLURAL)).await
     }
 
     /// Forgets what history has no room for now; the ledger does so itself at each write, and every

@@ -19,6 +19,7 @@ mod params;
 mod read;
 #[expect(clippy::module_inception, reason = "the registry is what this module is about")]
 mod registry;
+mod salvage;
 mod stage;
 mod strategy;
 mod token;

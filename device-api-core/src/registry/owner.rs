@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The task that owns the store: it commits writes in batches, and ends in order.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::books::Books;
 use super::ledger::{LedgerState, Message, QUEUE, Work, panic_text};
 use super::options::LedgerOptions;
+use super::salvage;
 use super::stage::{Stage, Staged};
-use super::upkeep::COMPACTION_STEP;
+use super::upkeep::{COMPACTION_STEP, PROBE_PAUSE};
 use crate::Error;
 use crate::error::Cause;
 use crate::storage::{Change, Record, Revision, Storage, StorageError, StorageErrorKind};
@@ -39,8 +41,10 @@ pub(super) struct Owner {
     pub(super) options: LedgerOptions,
     queue: mpsc::Receiver<Message>,
     pub(super) signals: Signals,
-    /// Whether the last commit was refused, so that a full disk does not fill the log.
-    refusing: bool,
+    /// Whether the store refused the last write, so that a full disk does not fill the log.
+    pub(super) is_refusing: bool,
+    /// When a store that refuses writes is asked again whether it still does, and the pause after that.
+    pub(super) next_probe: (Instant, Duration),
 }
 
 impl Owner {
@@ -49,20 +53,30 @@ impl Owner {
         options: LedgerOptions,
         queue: mpsc::Receiver<Message>,
         signals: Signals,
+        quarantined: watch::Sender<BTreeMap<String, usize>>,
     ) -> Result<Self, StorageError> {
         let mut snapshot = storage.load().await?;
-        if snapshot.last == Revision::ZERO {
+        if snapshot.last == Revision::ZERO && snapshot.unreadable.is_empty() {
             // A new store starts where no earlier one can have been, so that a version from before a
             // reset is Expired and never taken for one of this store. The store remembers it as the
             // revision that it was compacted through.
-            let first = Revision(u64::try_from(options.clock.now().unix_micros()).unwrap_or(1).max(1));
+            let first = salvage::of_clock(options.clock.now());
             storage.compact(first).await?;
             snapshot.last = first;
             snapshot.compacted = first;
         }
-        let mut books = Books::open(snapshot)?;
+        let mut counts = BTreeMap::new();
+        for record in storage.quarantined().await? {
+            *counts.entry(record.resource).or_default() += 1;
+        }
+        quarantined.send_replace(counts);
+        let mut books = Books::open(snapshot, quarantined, options.clock.now())?;
         books.trim(options.clock.now(), &options.history);
-        Ok(Self { storage, books, options, queue, signals, refusing: false })
+        let next_probe = (Instant::now(), PROBE_PAUSE.0);
+        let mut owner = Self { storage, books, options, queue, signals, is_refusing: false, next_probe };
+        // A store that takes no writes is opened all the same: what it holds can be read.
+        owner.probe().await;
+        Ok(owner)
     }
 
     /// Works until the ledger is closed or every handle is gone.
@@ -70,7 +84,8 @@ impl Owner {
         // Writes that panic are caught one by one; what panics here is the store, or a bug. Nobody must
         // go on waiting for it.
         match AssertUnwindSafe(self.work_until_closed()).catch_unwind().await {
-            Ok(done) => self.finish(done).await,
+            Ok(End::Closed(done)) => self.finish(done).await,
+            Ok(End::Failed) => self.books.close(),
             Err(panic) => {
                 tracing::error!(panic = panic_text(&*panic), "the owner of the store panicked: no more writes");
                 self.signals.state.send_replace(LedgerState::Failed);
@@ -79,7 +94,7 @@ impl Owner {
         }
     }
 
-    async fn work_until_closed(&mut self) -> Option<Closer> {
+    async fn work_until_closed(&mut self) -> End {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut messages = Vec::with_capacity(QUEUE);
@@ -88,7 +103,7 @@ impl Owner {
             tokio::select! {
                 count = self.queue.recv_many(&mut messages, QUEUE) => {
                     if count == 0 {
-                        return None;
+                        return End::Closed(None);
                     }
                     if is_crowded {
                         // Those who were answered just now, and write again, come into the same batch:
@@ -100,13 +115,17 @@ impl Owner {
                     }
                     is_crowded = messages.len() > 1;
                     if let Some(done) = self.work(&mut messages).await {
-                        return Some(done);
+                        return End::Closed(Some(done));
                     }
                 }
                 _ = tick.tick() => {
                     self.trim();
                     self.compact().await;
+                    self.probe_when_due().await;
                 }
+            }
+            if self.state() == LedgerState::Failed {
+                return End::Failed;
             }
             // In steady state every write makes the store forget another; in steps, it costs little.
             if self.books.floor.0 - self.books.compacted.0 >= COMPACTION_STEP {
@@ -127,7 +146,13 @@ impl Owner {
             }
             self.write(std::mem::take(&mut writes)).await;
             match message {
-                Message::Consult(look) => look(&mut self.books),
+                Message::Consult(look) => {
+                    look(&mut self.books);
+                    if !self.books.unsettled.is_empty() {
+                        // Before the next write: that may be to an object whose record is to go first.
+                        self.probe().await;
+                    }
+                }
                 Message::Trim(done) => {
                     self.trim();
                     let _ = done.send(());
@@ -167,10 +192,13 @@ impl Owner {
     async fn commit(&mut self, staged: Staged) -> Result<(), Error> {
         let Some(last) = staged.records.last() else { return Ok(()) };
         let last = last.revision;
-        if *self.signals.state.borrow() == LedgerState::Recovering {
+        if matches!(self.state(), LedgerState::Recovering | LedgerState::Failed) {
             // The ledger is to close before anybody knows which revisions are taken.
             let what = "the store failed before, and was not loaded again";
             return Err(unavailable(StorageError::new("journal", StorageErrorKind::Unclear, what)));
+        }
+        if let Err(failure) = self.settle().await {
+            return Err(self.refused(failure));
         }
         let failure = match self.try_commit(&staged.records).await {
             Ok(()) => {
@@ -180,23 +208,22 @@ impl Owner {
                 self.books.usage = staged.usage;
                 self.books.note(&staged.records, self.options.clock.now(), &self.options.history);
                 staged.records.iter().for_each(audit);
-                if std::mem::take(&mut self.refusing) {
-                    tracing::info!("the store takes writes again");
-                }
+                self.next_probe.1 = PROBE_PAUSE.0;
+                self.takes_writes();
                 return Ok(());
             }
             Err(failure) => failure,
         };
         if failure.kind().is_definite() {
-            if !std::mem::replace(&mut self.refusing, true) {
-                tracing::warn!(error = &failure as &dyn std::error::Error, "the store refuses writes");
-            }
-            return Err(unavailable(failure));
+            return Err(self.refused(failure));
         }
-        tracing::error!(error = &failure as &dyn std::error::Error, "a commit failed unclearly: loading the store");
-        let recovered = self.recover().await;
+        if self.is_refusing {
+            tracing::debug!(error = &failure as &dyn std::error::Error, "a commit failed unclearly again");
+        } else {
+            tracing::error!(error = &failure as &dyn std::error::Error, "a commit failed unclearly: loading the store");
+        }
         // All or nothing: the batch is there with its last record, or not at all.
-        match recovered {
+        match self.recover().await {
             true if self.books.revision >= last => Ok(()),
             true => Err(unavailable(failure)),
             false => Err(unknown(failure)),
@@ -213,7 +240,7 @@ impl Owner {
         }
     }
 
-    async fn commit_once(&mut self, records: &[Record]) -> Result<(), StorageError> {
+    pub(super) async fn commit_once(&mut self, records: &[Record]) -> Result<(), StorageError> {
         timeout(self.options.write_timeout, self.storage.commit(records)).await.unwrap_or_else(|_| {
             Err(StorageError::new("journal", StorageErrorKind::Unclear, "the commit took too long"))
         })
@@ -226,7 +253,7 @@ impl Owner {
         while self.queue.recv_many(&mut messages, QUEUE).await > 0 {
             self.work(&mut messages).await;
         }
-        let sound = *self.signals.state.borrow() == LedgerState::Open;
+        let sound = matches!(self.state(), LedgerState::Open | LedgerState::Refusing);
         self.signals.state.send_replace(LedgerState::Closed);
         self.books.close();
         // So that what was forgotten stays forgotten, however long the next owner's history is.
@@ -243,6 +270,14 @@ impl Owner {
             }
         }
     }
+}
+
+/// How the task's work ends.
+enum End {
+    /// The ledger is to close, and somebody may want to know how that goes.
+    Closed(Option<Closer>),
+    /// The store is not what was written: nothing that is done here mends it.
+    Failed,
 }
 
 /// Who wants to know how closing went.
@@ -274,8 +309,9 @@ fn unknown(failure: StorageError) -> Error {
     }
 }
 
-fn unavailable(failure: StorageError) -> Error {
+pub(super) fn unavailable(failure: StorageError) -> Error {
     let why = match failure.kind() {
+        StorageErrorKind::ReadOnly => "the store takes no writes: nothing was written",
         StorageErrorKind::Full => "the store is full: nothing was written",
         StorageErrorKind::Busy => "the store is busy: nothing was written",
         StorageErrorKind::Rejected => "the store refused the write: nothing was written",

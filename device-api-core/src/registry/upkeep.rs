@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::ledger::LedgerState;
-use super::owner::Owner;
+use super::owner::{Owner, unavailable};
+use crate::Error;
 use crate::storage::{Revision, StorageError, StorageErrorKind};
 
 /// How many revisions the store forgets in one call, so that no write waits long behind it.
@@ -15,7 +16,73 @@ pub(super) const COMPACTION_STEP: u64 = 1_000;
 /// The pause before the store is loaded again after a failure, at first and at most.
 const RECOVERY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
+/// The pause before a store that refuses writes is asked again, at first and at most. Longer each time, since a store may have room for a
+/// question and none for what is then written.
+pub(super) const PROBE_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
 impl Owner {
+    pub(super) fn state(&self) -> LedgerState {
+        *self.signals.state.borrow()
+    }
+
+    /// Notes that the store refused a write, and says so if it took the one before: a full disk does not fill the log.
+    pub(super) fn refused(&mut self, failure: StorageError) -> Error {
+        // One that was refused for what it was says nothing about the next.
+        if failure.kind() != StorageErrorKind::Rejected {
+            self.refuses_writes(&failure);
+        }
+        unavailable(failure)
+    }
+
+    fn refuses_writes(&mut self, failure: &StorageError) {
+        if !std::mem::replace(&mut self.is_refusing, true) {
+            tracing::error!(error = failure as &dyn std::error::Error, "the store refuses writes: only reads go on");
+        }
+        self.signals.state.send_replace(LedgerState::Refusing);
+    }
+
+    /// Notes that the store takes writes.
+    pub(super) fn takes_writes(&mut self) {
+        if std::mem::take(&mut self.is_refusing) {
+            tracing::info!("the store takes writes again");
+        }
+        self.signals.state.send_if_modified(|state| std::mem::replace(state, LedgerState::Open) != LedgerState::Open);
+    }
+
+    /// Asks the store whether it takes writes, once in a while as long as it refuses them: who heeds health writes nothing meanwhile.
+    pub(super) async fn probe_when_due(&mut self) {
+        let (due, pause) = self.next_probe;
+        if self.state() == LedgerState::Refusing && due <= Instant::now() {
+            self.next_probe = (Instant::now() + pause, (pause * 2).min(PROBE_PAUSE.1));
+            self.probe().await;
+        }
+    }
+
+    /// Asks the store whether it takes writes, and lets it do first what it has to.
+    pub(super) async fn probe(&mut self) {
+        let taken = match self.settle().await {
+            Ok(()) => self.commit_once(&[]).await,
+            failed => failed,
+        };
+        match taken {
+            Ok(()) => self.takes_writes(),
+            Err(failure) => self.refuses_writes(&failure),
+        }
+    }
+
+    /// Has the store put into quarantine what cannot be trusted. Nothing is committed before that: what is written anew
+    /// would stand beside what it is to replace.
+    pub(super) async fn settle(&mut self) -> Result<(), StorageError> {
+        while let Some(next) = self.books.unsettled.first() {
+            let settled = timeout(self.options.write_timeout, self.storage.quarantine(next)).await;
+            settled
+                .map_err(|_| StorageError::new("journal", StorageErrorKind::Unclear, "quarantine took too long"))??;
+            let done = self.books.unsettled.remove(0);
+            self.books.compacted = self.books.compacted.max(done.through);
+        }
+        Ok(())
+    }
+
     /// Gives history up for room: writes are worth more. Says whether the store forgot anything.
     pub(super) async fn make_room(&mut self) -> bool {
         if self.books.floor <= self.books.compacted {
@@ -32,7 +99,7 @@ impl Owner {
 
     /// Learns what the store holds and publishes what is new. Until that has succeeded no revision is
     /// handed out, since one of them might be taken. Says whether it has; it has not when the ledger is
-    /// to close before.
+    /// to close before, or when the store is not what was written.
     pub(super) async fn recover(&mut self) -> bool {
         self.signals.state.send_replace(LedgerState::Recovering);
         let mut closing = self.signals.closing.clone();
@@ -40,18 +107,33 @@ impl Owner {
         let closing = async move { closing.wait_for(|closing| *closing).await.is_err() };
         let recovered = async {
             let mut pause = RECOVERY_PAUSE.0;
+            let mut is_told = false;
             while let Err(failure) = self.reload().await {
-                tracing::error!(error = &failure as &dyn std::error::Error, "the store cannot be loaded");
+                if failure.kind() == StorageErrorKind::Corrupt {
+                    tracing::error!(error = &failure as &dyn std::error::Error, "the store is to be opened anew");
+                    return false;
+                }
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::error!(
+                        error = &failure as &dyn std::error::Error,
+                        "the store cannot be loaded; trying again"
+                    );
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(RECOVERY_PAUSE.1);
             }
+            // A store that can be read may take no writes all the same: a disk that fails, or was made read-only.
+            self.probe().await;
+            true
         };
-        tokio::select! {
-            () = recovered => {}
+        let recovered = tokio::select! {
+            recovered = recovered => recovered,
             _ = closing => return false,
+        };
+        if !recovered {
+            self.signals.state.send_replace(LedgerState::Failed);
         }
-        self.signals.state.send_replace(LedgerState::Open);
-        true
+        recovered
     }
 
     async fn reload(&mut self) -> Result<(), StorageError> {
@@ -68,7 +150,8 @@ impl Owner {
     /// Lets the store forget what memory has forgotten, a step of it at most. Says whether it did.
     pub(super) async fn compact(&mut self) -> bool {
         let through = Revision(self.books.floor.0.min(self.books.compacted.0 + COMPACTION_STEP));
-        if through <= self.books.compacted {
+        // What is to go into quarantine must be there still.
+        if through <= self.books.compacted || !self.books.unsettled.is_empty() {
             return false;
         }
         match timeout(self.options.write_timeout, self.storage.compact(through)).await {
@@ -83,7 +166,7 @@ impl Owner {
                 tracing::warn!("the store takes too long to forget old records");
                 // A call that was dropped may have happened. When the ledger is closed already, the next
                 // owner will see.
-                if *self.signals.state.borrow() == LedgerState::Open {
+                if matches!(self.state(), LedgerState::Open | LedgerState::Refusing) {
                     self.recover().await;
                 }
             }

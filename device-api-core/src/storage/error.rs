@@ -19,6 +19,8 @@ pub struct StorageError {
 pub enum StorageErrorKind {
     /// There is no room. Nothing was written.
     Full,
+    /// The disk takes no writes, whatever their size. Nothing was written.
+    ReadOnly,
     /// Something else holds the store for a moment. Nothing was written.
     Busy,
     /// The backend refused the records. Nothing was written.

@@ -7,11 +7,13 @@
 
 mod endpoint;
 mod error;
+mod quarantine;
 
 use std::fmt;
 
 pub use self::endpoint::{Endpoint, EndpointError, EndpointOptions};
 pub use self::error::{StorageError, StorageErrorKind};
+pub use self::quarantine::{Claims, Quarantine, Quarantined, Unreadable};
 use crate::resource::{Key, Timestamp};
 
 /// The number of a committed write: a counter that the whole store shares.
@@ -102,6 +104,8 @@ pub struct Snapshot {
     pub compacted: Revision,
     /// The records, in the order of their revisions.
     pub records: Vec<Record>,
+    /// Those that are there and cannot be read, in the order of their revisions.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A journal with one owner: what a backend implements.
@@ -121,16 +125,19 @@ pub struct Snapshot {
 ///    [`StorageErrorKind::Locked`] and names the first.
 /// 5. A call whose future is dropped may have happened or not, but not in part; the ledger loads
 ///    again before it goes on.
+/// 6. A record that cannot be read keeps nobody from reading the others: `load` lists it, `quarantine` takes it out of the journal, and
+///    its bytes stay until `discard`.
 #[async_trait::async_trait]
 pub trait Storage: fmt::Debug + Send + 'static {
     /// Reads everything.
     ///
     /// # Errors
-    /// [`StorageErrorKind::Corrupt`] when what is there is not what was written; other kinds when it
-    /// cannot be read.
+    /// [`StorageErrorKind::Corrupt`] when what is there is not what was written, and more than single records are concerned; other
+    /// kinds when it cannot be read.
     async fn load(&mut self) -> Result<Snapshot, StorageError>;
 
-    /// Appends records: all or none.
+    /// Appends records: all or none. Without records it changes nothing, and says whether it would take some: after one was
+    /// refused, the ledger asks that way until the store takes writes again.
     ///
     /// # Errors
     /// A kind that [`is_definite`](StorageErrorKind::is_definite) only when nothing was written.
@@ -143,6 +150,25 @@ pub trait Storage: fmt::Debug + Send + 'static {
     /// # Errors
     /// As for [`Self::commit`]; the ledger tries again later.
     async fn compact(&mut self, through: Revision) -> Result<(), StorageError>;
+
+    /// Takes records out of the journal, all or none, and forgets history up to
+    /// [`through`](Quarantine::through). What goes into quarantine is kept as it is, readable or not, until it is discarded.
+    ///
+    /// # Errors
+    /// As for [`Self::commit`]; the ledger tries again before it commits anything.
+    async fn quarantine(&mut self, quarantine: &Quarantine) -> Result<(), StorageError>;
+
+    /// What is in quarantine, in the order in which it came there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn quarantined(&mut self) -> Result<Vec<Quarantined>, StorageError>;
+
+    /// Removes from quarantine what has one of these revisions, for good. Says how many records that were.
+    ///
+    /// # Errors
+    /// As for [`Self::commit`].
+    async fn discard(&mut self, revisions: &[Revision]) -> Result<usize, StorageError>;
 
     /// Gives the store up, for another owner to open.
     ///

@@ -2,7 +2,7 @@
 //! Storage that fails on purpose.
 
 use super::schedule::Schedule;
-use crate::storage::{Record, Revision, Snapshot, Storage, StorageError, StorageErrorKind};
+use crate::storage::{Quarantine, Quarantined, Record, Revision, Snapshot, Storage, StorageError, StorageErrorKind};
 
 /// The name of the backend in errors made on purpose.
 const BACKEND: &str = "faulty";
@@ -17,6 +17,8 @@ pub enum Call {
     Commit,
     /// [`Storage::compact`].
     Compact,
+    /// [`Storage::quarantine`].
+    Quarantine,
 }
 
 /// How a call fails.
@@ -157,6 +159,20 @@ impl<S: Storage + ?Sized> Storage for FaultyStorage<S> {
         let lose = self.faults.before(Call::Compact).await?;
         self.inner.compact(through).await?;
         if lose { Err(lost(Call::Compact)) } else { Ok(()) }
+    }
+
+    async fn quarantine(&mut self, quarantine: &Quarantine) -> Result<(), StorageError> {
+        let lose = self.faults.before(Call::Quarantine).await?;
+        self.inner.quarantine(quarantine).await?;
+        if lose { Err(lost(Call::Quarantine)) } else { Ok(()) }
+    }
+
+    async fn quarantined(&mut self) -> Result<Vec<Quarantined>, StorageError> {
+        self.inner.quarantined().await
+    }
+
+    async fn discard(&mut self, revisions: &[Revision]) -> Result<usize, StorageError> {
+        self.inner.discard(revisions).await
     }
 
     async fn close(self: Box<Self>) -> Result<(), StorageError> {

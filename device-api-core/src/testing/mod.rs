@@ -57,6 +57,7 @@ pub mod leases;
 pub mod linearizability;
 pub mod local;
 mod model;
+mod quarantine;
 mod records;
 mod schedule;
 mod seed;
@@ -68,7 +69,7 @@ pub use self::clock::ManualClock;
 pub use self::faulty::{Call, Fault, Faults, FaultyStorage};
 
 /// Every list of cases.
-const LISTS: &[&[Case]] = &[journal::CASES, compaction::CASES];
+const LISTS: &[&[Case]] = &[journal::CASES, compaction::CASES, quarantine::CASES];
 
 /// A list of cases, named after their functions, which take an `Arc<dyn Site>`.
 macro_rules! cases {

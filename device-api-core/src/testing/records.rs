@@ -25,7 +25,7 @@ pub(super) fn delete(revision: u64, previous: u64, name: &str) -> Record {
 }
 
 pub(super) fn snapshot(last: u64, compacted: u64, records: &[Record]) -> Snapshot {
-    Snapshot { last: Revision(last), compacted: Revision(compacted), records: records.to_vec() }
+    Snapshot { last: Revision(last), compacted: Revision(compacted), records: records.to_vec(), ..Snapshot::default() }
 }
 
 pub(super) async fn open(site: &Arc<dyn Site>) -> Box<dyn Storage> {

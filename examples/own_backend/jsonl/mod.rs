@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use device_api_core::storage::{Change, Record, Revision, Snapshot, Storage, StorageError, StorageErrorKind};
+use device_api_core::storage::{
+    Change, Quarantine, Quarantined, Record, Revision, Snapshot, Storage, StorageError, StorageErrorKind,
+};
 
-use self::line::Line;
+use self::line::{Line, kept, quarantined};
 
 /// How much may be appended before a compaction writes the file anew: it keeps compactions short, and the
 /// file within twice its size.
@@ -32,6 +34,7 @@ struct Journal {
     file: File,
     /// What the file holds.
     snapshot: Snapshot,
+    quarantine: Vec<Quarantined>,
     /// The file's size after it was last written as a whole, and now.
     sizes: (u64, u64),
     /// Whether the end of the file may be torn, or not be on the disk.
@@ -49,8 +52,8 @@ impl JsonLines {
             let lock = lock(&path)?;
             let file = File::options().read(true).append(true).create(true).open(&path).map_err(config)?;
             // Suspect: nobody knows how the last owner ended.
-            let mut journal =
-                Journal { path, file, snapshot: Snapshot::default(), sizes: (0, 0), suspect: true, _lock: lock };
+            let (snapshot, quarantine) = (Snapshot::default(), Vec::new());
+            let mut journal = Journal { path, file, snapshot, quarantine, sizes: (0, 0), suspect: true, _lock: lock };
             // Now, since a rewrite before it would write down an empty store.
             journal.load()?;
             Ok(Self { journal: Arc::new(Mutex::new(journal)) })
@@ -77,8 +80,9 @@ impl Storage for JsonLines {
     async fn commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let records = records.to_vec();
         self.call(move |journal| {
-            let Some(last) = records.last() else { return Ok(()) };
+            // A line of no records, too: it shows whether there is room for one.
             journal.append(&Line::commit(&records))?;
+            let Some(last) = records.last() else { return Ok(()) };
             journal.snapshot.last = last.revision;
             journal.snapshot.records.extend(records);
             Ok(())
@@ -90,6 +94,26 @@ impl Storage for JsonLines {
         self.call(move |journal| journal.compact(through)).await
     }
 
+    async fn quarantine(&mut self, quarantine: &Quarantine) -> Result<(), StorageError> {
+        let quarantine = quarantine.clone();
+        self.call(move |journal| journal.quarantine(quarantine)).await
+    }
+
+    async fn quarantined(&mut self) -> Result<Vec<Quarantined>, StorageError> {
+        self.call(|journal| Ok(journal.quarantine.clone())).await
+    }
+
+    async fn discard(&mut self, revisions: &[Revision]) -> Result<usize, StorageError> {
+        let revisions = revisions.to_vec();
+        self.call(move |journal| {
+            let before = journal.quarantine.len();
+            journal.quarantine.retain(|record| !revisions.contains(&record.revision));
+            journal.rewrite()?;
+            Ok(before - journal.quarantine.len())
+        })
+        .await
+    }
+
     async fn close(self: Box<Self>) -> Result<(), StorageError> {
         Ok(())
     }
@@ -99,10 +123,9 @@ impl Journal {
     fn load(&mut self) -> Result<Snapshot, StorageError> {
         let mut text = Vec::new();
         self.file.rewind().and_then(|()| self.file.read_to_end(&mut text)).map_err(unclear)?;
-        let mut found = Snapshot::default();
-        // What follows the last end of line is a commit that was cut short, by a crash or a full disk.
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in text[..whole].split_inclusive(|byte| *byte == b'\n') {
+        let (mut found, mut quarantine) = (Snapshot::default(), Vec::new());
+        let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+        for line in lines.by_ref().take_while(|line| Line::is_whole(line)) {
             match Line::decode(line)? {
                 Line::Commit(entries) => {
                     for entry in entries {
@@ -114,9 +137,20 @@ impl Journal {
                 Line::Marks(last, compacted) => {
                     (found.last, found.compacted) = (Revision(last), Revision(compacted));
                 }
+                Line::Quarantine(entries) => {
+                    quarantine = entries.into_iter().map(quarantined).collect::<Result<_, _>>()?;
+                }
             }
         }
-        self.snapshot = found;
+        // The last write may be torn, by a crash or a full disk: whatever is in its place, it was not acknowledged. But nothing was
+        // written after it, so where more is whole, something else was damaged.
+        if lines.any(Line::is_whole) {
+            return Err(corrupt(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a checksum before the last one does not match",
+            )));
+        }
+        (self.snapshot, self.quarantine) = (found, quarantine);
         self.sizes.1 = text.len() as u64;
         if self.suspect {
             // What we say that we hold must be on the disk, and after a failed sync nobody knows whether it is.
@@ -160,11 +194,33 @@ impl Journal {
         }
     }
 
+    fn quarantine(&mut self, quarantine: Quarantine) -> Result<(), StorageError> {
+        let Quarantine { at, records: unsound, superseded, through } = quarantine;
+        for (revision, why) in unsound {
+            let Some(index) = self.snapshot.records.iter().position(|record| record.revision == revision) else {
+                continue;
+            };
+            let Record { actor, resource, key, change, .. } = self.snapshot.records.remove(index);
+            let object = match change {
+                Change::Put(object) => Some(object),
+                Change::Delete => None,
+            };
+            self.quarantine.push(Quarantined { revision, why, since: at, actor, resource, key, object });
+        }
+        self.snapshot.records.retain(|record| !superseded.contains(&record.revision));
+        self.snapshot.compacted = self.snapshot.compacted.max(through);
+        self.snapshot.last = self.snapshot.last.max(through);
+        self.rewrite()
+    }
+
     /// Writes a new file and puts it in the place of the old one, so that there is a whole one at any time.
     fn rewrite(&mut self) -> Result<(), StorageError> {
         self.suspect = true;
         let mut bytes = Line::commit(&self.snapshot.records).encode()?;
         bytes.extend(Line::Marks(self.snapshot.last.0, self.snapshot.compacted.0).encode()?);
+        if !self.quarantine.is_empty() {
+            bytes.extend(Line::Quarantine(self.quarantine.iter().map(kept).collect()).encode()?);
+        }
         let new = suffixed(&self.path, ".new");
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let written = (|| {

@@ -11,7 +11,7 @@ use super::given::{create, get, gpu, latest, number, replace, version, with_uuid
 use super::local::{Fixture, LocalCase, Running, list};
 use super::{Call, Fault};
 use crate::error::Reason;
-use crate::registry::{DeleteParams, History, ListParams, PostParams, WatchParams};
+use crate::registry::{DeleteParams, History, LedgerState, ListParams, PostParams, WatchParams};
 use crate::resource::Gpu;
 use crate::storage::StorageErrorKind;
 
@@ -22,6 +22,7 @@ pub(super) fn cases() -> Vec<LocalCase> {
 fn definite_cases() -> Vec<LocalCase> {
     list![
         rule_5_unavailable_is_for_a_store_that_is_full_and_nothing_was_written,
+        rule_5_unavailable_of_a_store_that_refuses_writes_shows_until_it_takes_them,
         rule_5_unavailable_is_for_every_writer_of_a_batch_that_failed,
         rule_3_1_reads_and_watches_go_on_while_the_store_is_full,
         rule_5_unavailable_is_for_a_store_that_hangs_while_reads_and_watches_go_on,
@@ -69,6 +70,38 @@ async fn rule_5_unavailable_is_for_a_store_that_is_full_and_nothing_was_written(
         assert_eq!(get(&running.gpus, &next.metadata.name).await, next);
         running.stop().await;
     }
+}
+
+async fn rule_5_unavailable_of_a_store_that_refuses_writes_shows_until_it_takes_them(fixture: Fixture) {
+    let running = fixture.start().await;
+    let mut state = running.ledger.state();
+    let unclear = [Fault::LoseRequest, Fault::LoseReply];
+    for (round, fault) in [FULL, Fault::Refuse(StorageErrorKind::ReadOnly)].into_iter().chain(unclear).enumerate() {
+        assert_eq!(*state.borrow_and_update(), LedgerState::Open);
+        fixture.faults.always(Call::Commit, fault);
+        let outcome = running.gpus.create(&PostParams::default(), &gpu(&format!("gpu-{round}"))).await;
+        if fault != Fault::LoseReply {
+            refused(outcome, Reason::ServiceUnavailable, "a write that the store does not take");
+        }
+        assert_eq!(*state.borrow(), LedgerState::Refusing, "after {fault:?}, though the store can be read");
+        fixture.faults.clear();
+        // Nobody writes, since nobody is served.
+        within("the store to be asked again", state.wait_for(|state| *state == LedgerState::Open))
+            .await
+            .expect("a state");
+    }
+    fixture.faults.next(Call::Commit, Fault::Refuse(StorageErrorKind::Rejected));
+    let outcome = running.gpus.create(&PostParams::default(), &gpu("odd")).await;
+    refused(outcome, Reason::ServiceUnavailable, "a write that is refused for what it is");
+    assert_eq!(*state.borrow(), LedgerState::Open, "which says nothing of others");
+    running.stop().await;
+
+    fixture.faults.always(Call::Commit, FULL);
+    let running = fixture.start().await;
+    assert_eq!(*running.ledger.state().borrow(), LedgerState::Refusing, "before anybody writes");
+    running.gpus.list(&ListParams::default()).await.expect("a list");
+    running.stop().await;
+    fixture.faults.clear();
 }
 
 async fn rule_5_unavailable_is_for_every_writer_of_a_batch_that_failed(fixture: Fixture) {

@@ -10,7 +10,7 @@ use super::{Nic, NicStrategy};
 use crate::lease::Leases;
 use crate::registry::{Ledger, LedgerOptions, Registry};
 use crate::resource::{Gpu, GpuStrategy};
-use crate::storage::StorageError;
+use crate::storage::{Storage, StorageError};
 use crate::testing::contract::World;
 use crate::testing::leases::LeaseWorld;
 use crate::testing::{Backend, Faults, FaultyStorage, ManualClock, Site};
@@ -66,8 +66,16 @@ impl Fixture {
     /// # Panics
     /// When the store does not open, or what it holds does not fit.
     pub async fn start(&self) -> Running {
-        let storage = self.site.open().await.expect("the store opens");
-        let storage = Box::new(FaultyStorage::new(storage, &self.faults));
+        self.start_on(Box::new(FaultyStorage::new(self.storage().await, &self.faults))).await
+    }
+
+    /// The store itself, while no ledger has it.
+    pub(super) async fn storage(&self) -> Box<dyn Storage> {
+        self.site.open().await.expect("the store opens")
+    }
+
+    /// Opens a ledger on the store, or on what wraps it.
+    pub(super) async fn start_on(&self, storage: Box<dyn Storage>) -> Running {
         let ledger = Ledger::open(storage, self.options.clone()).await.expect("the ledger opens");
         let gpus = ledger.registry(GpuStrategy).await.expect("the first registry opens");
         let nics = ledger.registry(NicStrategy).await.expect("the second registry opens");

@@ -10,6 +10,7 @@ mod history;
 mod leases;
 mod nic;
 mod order;
+mod quarantine;
 mod restarts;
 mod sharing;
 mod shutdown;
@@ -69,6 +70,7 @@ pub fn local_cases() -> Vec<LocalCase> {
         shutdown::cases(),
         sharing::cases(),
         order::cases(),
+        quarantine::cases(),
         leases::cases(),
         super::faults::cases(),
         super::model::cases(),
