@@ -11,6 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::authority::Scan;
 use crate::peer::Peer;
 
 /// How long a peer has to send the preface of HTTP/2 (RFC 9113, 3.4).
@@ -64,6 +65,7 @@ pub(crate) struct Connection {
     stream: UnixStream,
     peer: Peer,
     preface: Option<Preface>,
+    authorities: Scan,
 }
 
 /// What is missing of the preface.
@@ -83,7 +85,7 @@ impl Connection {
             // A token of its own, since polling takes the token's lock.
             draining: Box::pin(draining.child_token().cancelled_owned()),
         };
-        Self { stream, peer, preface: Some(preface) }
+        Self { stream, peer, preface: Some(preface), authorities: Scan::new() }
     }
 
     /// Who is at the other end.
@@ -100,6 +102,9 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer)?;
+        if let Some(new) = buffer.filled_mut().get_mut(before..) {
+            self.authorities.pass(new);
+        }
         let Some(preface) = &mut self.preface else { return read.map(Ok) };
         preface.missing = preface.missing.saturating_sub(buffer.filled().len() - before);
         if preface.missing == 0 {

@@ -35,8 +35,7 @@ Examples:
   device-apiserver --bind-address unix:///tmp/gpu.sock --datastore-endpoint memory://
   DEVICE_API_SOCKET_GROUP=video device-apiserver --log-format json
 
-Clients mount or open the folder of the socket: a restart replaces the socket itself. A client on
-gRPC's C core (Python, C++) sets the channel option grpc.default_authority=localhost.";
+Clients mount or open the folder of the socket: a restart replaces the socket itself.";
 
 /// The flags of the server.
 #[derive(Clone, Debug, Args)]

@@ -27,6 +27,7 @@
 
 mod accept;
 mod address;
+mod authority;
 mod claim;
 mod cli;
 mod config;

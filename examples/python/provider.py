@@ -15,8 +15,6 @@ from nvidia.nvsentinel.v1alpha1 import gpu_pb2 as api
 from nvidia.nvsentinel.v1alpha1 import gpu_pb2_grpc
 
 TARGET = os.environ.get("NVIDIA_DEVICE_API_PATH", "unix:///var/run/nvidia-device-api/device-api.sock")
-# A unix socket has no host name, and HTTP/2 needs one: gRPC's C core would send the socket's path.
-OPTIONS = [("grpc.default_authority", "localhost")]
 
 
 def explain(error):
@@ -46,7 +44,7 @@ def list_all(gpus):
 
 
 def main(name):
-    with grpc.insecure_channel(TARGET, options=OPTIONS) as channel:
+    with grpc.insecure_channel(TARGET) as channel:
         gpus = gpu_pb2_grpc.GpuServiceStub(channel)
 
         # The device and its first health in one call.

@@ -29,7 +29,7 @@ def call(channel, method, request):
 
 
 def main():
-    with grpc.insecure_channel(TARGET, options=[("grpc.default_authority", "localhost")]) as channel:
+    with grpc.insecure_channel(TARGET) as channel:
         server = ProtoReflectionDescriptorDatabase(channel)
         for service in sorted(server.get_services()):
             print("serves", service)
