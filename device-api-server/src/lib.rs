@@ -33,6 +33,7 @@ mod cli;
 mod config;
 mod connections;
 pub mod datastore;
+mod details;
 mod drain;
 mod error;
 mod grpc;

@@ -23,6 +23,7 @@ use tower_service::Service;
 
 use crate::accept::Incoming;
 use crate::connections::Connections;
+use crate::details;
 use crate::drain::Drain;
 use crate::error::ServerError;
 use crate::grpc::budget::Budget;
@@ -276,6 +277,7 @@ impl Server {
     fn reflection(&self) -> tonic_reflection::server::Builder<'static> {
         let known = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let known = details::register(known);
         self.descriptors.iter().fold(known, |known, set| known.register_encoded_file_descriptor_set(set))
     }
 }

@@ -106,6 +106,26 @@ async fn both_versions_of_reflection_describe_the_service_and_all_that_it_needs(
     }
 }
 
+#[tokio::test]
+async fn both_versions_of_reflection_describe_the_details_of_errors() {
+    let daemon = Daemon::start(&[]);
+    for version in ["v1", "v1alpha"] {
+        // What grpcurl asks for to print the details of a status.
+        for detail in ["ErrorInfo", "BadRequest", "RetryInfo"] {
+            let symbol = MessageRequest::FileContainingSymbol(format!("google.rpc.{detail}"));
+            let file = describe(&daemon, version, symbol).await;
+            assert_eq!(file.name(), "google/rpc/error_details.proto", "{version}");
+            assert!(file.message_type.iter().any(|message| message.name() == detail), "{version}: {detail}");
+            for import in file.dependency {
+                let file = describe(&daemon, version, MessageRequest::FileByFilename(import.clone())).await;
+                assert_eq!(file.name(), import, "{version}");
+            }
+        }
+        let symbol = MessageRequest::FileContainingSymbol("google.rpc.Status".to_owned());
+        assert_eq!(describe(&daemon, version, symbol).await.name(), "google/rpc/status.proto", "{version}");
+    }
+}
+
 async fn describe(daemon: &Daemon, version: &str, request: MessageRequest) -> FileDescriptorProto {
     match reflect(daemon, version, request.clone()).await {
         MessageResponse::FileDescriptorResponse(files) => {

@@ -90,6 +90,34 @@ async fn bytes_that_are_no_message_are_the_client_s_fault() {
 }
 
 #[tokio::test]
+async fn bytes_that_frame_no_message_are_the_client_s_fault() {
+    let (_daemon, client) = serve(&[]);
+    let cases: [(&str, &[u8]); 6] = [
+        ("a message that claims to be compressed, without an encoding", b"\x01\0\0\0\x03\x0a\x01x"),
+        ("an empty one that does", b"\x01\0\0\0\0"),
+        ("a flag that there is not", b"\x07\0\0\0\x03\x0a\x01x"),
+        ("a message that ends too soon", b"\0\0\0\0\x09\x0a\x01x"),
+        ("a length that does", b"\0\0\0"),
+        ("no message", b""),
+    ];
+    for method in [GET, WATCH, HEALTH] {
+        for (what, body) in cases {
+            let status = raw::framed(&client, method, None, body).await;
+            assert_eq!(
+                (status.code(), reason(&status).as_str()),
+                (Code::InvalidArgument, "BadRequest"),
+                "{what}: {status:?}"
+            );
+        }
+        for flag in [&b"\x01\0\0\0\x03\x0a\x01x"[..], b"\0\0\0\0\x03\x0a\x01x"] {
+            let status = raw::framed(&client, method, Some("gzip"), flag).await;
+            assert_eq!(status.code(), Code::Unimplemented, "an encoding that the server does not have: {status:?}");
+            assert!(status.message().contains("gzip"), "{status:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_known_yet_is_skipped() {
     let (_daemon, client) = serve(&[]);
     // Field 100, a string: a newer client's.

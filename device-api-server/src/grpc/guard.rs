@@ -128,11 +128,14 @@ fn timed_out(limit: Duration) -> Error {
 }
 
 /// How tonic begins to tell that a message is none.
-const MALFORMED: [&str; 4] = [
+const MALFORMED: [&str; 6] = [
     "failed to decode Protobuf message",
     "Missing request message",
     "Unexpected EOF decoding stream",
     "protocol error: received message with invalid compression flag",
+    // gRPC's own documents would have it INTERNAL; the fault is no less the client's.
+    "protocol error: received message with compressed-flag but no grpc-encoding",
+    "Error decompressing",
 ];
 
 /// What tonic refuses before a service sees it, in the words of this API. An oversize message is

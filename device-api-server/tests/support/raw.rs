@@ -44,6 +44,22 @@ pub async fn half(client: &Client, method: &str, bytes: usize) -> http::Response
     transport.call(request.unwrap()).await.unwrap()
 }
 
+/// Sends a call whose body is these bytes, which gRPC would have begin with a flag and a length, with this
+/// `grpc-encoding`, and returns the status with which it is refused.
+pub async fn framed(client: &Client, method: &str, encoding: Option<&str>, body: &'static [u8]) -> Status {
+    let mut transport = client.transport();
+    poll_fn(|context| transport.poll_ready(context)).await.unwrap();
+    let mut request = http::Request::post(format!("http://localhost{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    if let Some(encoding) = encoding {
+        request = request.header("grpc-encoding", encoding);
+    }
+    let body = http_body_util::Full::new(prost::bytes::Bytes::from_static(body));
+    let answer = transport.call(request.body(Body::new(body)).unwrap()).await.unwrap();
+    Status::from_header_map(answer.headers()).unwrap()
+}
+
 /// A body that does not end.
 #[derive(Debug)]
 struct Half {
