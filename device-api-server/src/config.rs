@@ -23,8 +23,9 @@ environment variable.
 Exit codes:
   0  stopped by SIGTERM or SIGINT; every request in flight was answered
   2  a flag or an environment variable is not valid, or the datastore endpoint cannot be used: an
-     unknown option, no permission for its folder
-  3  the datastore cannot be opened: locked by another server, corrupt, of a newer version
+     unknown option, no permission for its folder, something that is no file in its place
+  3  the datastore cannot be opened: in use by another process, corrupt, of a newer version, on a
+     disk that is full, read-only or fails
   4  the socket cannot be bound: another server is live on it, something that is not a socket has
      its path, no permission
   5  serving failed, the datastore could not be closed, or the shutdown was cut short: by the grace

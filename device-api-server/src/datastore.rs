@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a datastore's URL to an open store: the one place that knows which stores there are.
 
+use std::io;
 use std::pin::Pin;
 
+use device_api_core::registry::{Ledger, LedgerOptions};
 use device_api_core::storage::{Endpoint, EndpointError, Storage, StorageError};
 use device_api_store_memory::Memory;
 use device_api_store_sqlite::SqliteStorage;
+
+use crate::error::ServerError;
 
 type Opening<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Storage>, StorageError>> + Send + 'a>>;
 
@@ -72,6 +76,33 @@ pub async fn open(endpoint: &Endpoint) -> Result<Box<dyn Storage>, StorageError>
     (scheme.open)(endpoint).await
 }
 
+/// Opens the store that a URL names, and a ledger on it; `None` when `stop` is done before.
+///
+/// On a thread that may block: a file system that hangs does not keep the process from ending.
+///
+/// # Errors
+/// As [`open`], and what the ledger says of the store.
+pub async fn ledger(
+    endpoint: &Endpoint,
+    options: LedgerOptions,
+    stop: impl Future,
+) -> Result<Option<Ledger>, ServerError> {
+    let (endpoint, runtime) = (endpoint.clone(), tokio::runtime::Handle::current());
+    let opening = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async { Ledger::open(open(&endpoint).await?, options).await })
+    });
+    tokio::select! {
+        opened = opening => {
+            let source = |error| ServerError::Start { what: "the datastore's opening", source: io::Error::other(error) };
+            opened.map_err(source)?.map(Some).map_err(ServerError::of_datastore)
+        }
+        _ = stop => {
+            tracing::info!("told to stop before the datastore was open");
+            Ok(None)
+        }
+    }
+}
+
 fn find(endpoint: &Endpoint) -> Result<&'static Scheme, DatastoreError> {
     SCHEMES.iter().find(|scheme| scheme.name == endpoint.scheme()).ok_or_else(|| {
         let supported: Vec<_> = SCHEMES.iter().map(|scheme| scheme.example).collect();
@@ -93,5 +124,18 @@ mod tests {
     async fn memory_opens() {
         let endpoint = parse("memory://").unwrap();
         assert!(open(&endpoint).await.unwrap().load().await.unwrap().records.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_datastore_that_does_not_open_keeps_nobody_from_stopping() {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = parse(&format!("sqlite://{}/state.db", folder.path().display())).unwrap();
+        let first = open(&endpoint).await.unwrap();
+        // It waits for the first owner to end.
+        let opened = ledger(&endpoint, LedgerOptions::default(), std::future::ready(())).await;
+        assert!(opened.unwrap().is_none());
+        let refused = ledger(&endpoint, LedgerOptions::default(), std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(refused.exit_code(), 3, "{refused}");
+        first.close().await.unwrap();
     }
 }

@@ -4,7 +4,6 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use device_api_core::registry::Ledger;
 use device_api_server::source::nvml::xid::explain;
 use device_api_server::{
     Action, Cli, Config, Listener, LogFlags, LogFormat, Server, ServerError, Signals, datastore, one_line, provide,
@@ -58,8 +57,8 @@ async fn run(cli: Cli) -> Result<(), ServerError> {
 
 async fn serve(config: Config, mut signals: Signals) -> Result<(), ServerError> {
     let source = config.source.source().map_err(ServerError::config)?;
-    let storage = datastore::open(&config.datastore_endpoint).await.map_err(ServerError::of_datastore)?;
-    let ledger = Ledger::open(storage, config.ledger_options()).await.map_err(ServerError::of_datastore)?;
+    let ledger = datastore::ledger(&config.datastore_endpoint, config.ledger_options(), signals.next()).await?;
+    let Some(ledger) = ledger else { return Ok(()) };
     let quarantined = ledger.quarantined();
     let server = Server::new(ledger).with_options(config.serve_options());
     let server = match source {

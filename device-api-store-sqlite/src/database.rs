@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use device_api_core::storage::StorageErrorKind as Kind;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::SqliteOptions;
 use crate::error::{Error, Result};
-use crate::lock::{Lock, with_suffix};
+use crate::lock::{self, Lock, with_suffix};
 use crate::schema::{self, Found, PAGE_SIZE};
 
 /// The first release without the WAL-reset bug, <https://www.sqlite.org/wal.html>, section 11.
 const FIRST_SOUND: [u32; 3] = [3, 51, 3];
-/// How long to wait for a connection that is just closing; there are no others.
+/// How long to wait for a connection of ours that is just closing; there are no others.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait at first, when somebody else may have the database.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 /// The write-ahead log is cut down to this size, in bytes.
 pub(crate) const WAL_LIMIT: u64 = 16 << 20;
 
@@ -37,10 +40,21 @@ impl Database {
         // These few calls block for less than a reply from SQLite's thread would take.
         let path = schema::prepare_folder(path)?;
         let lock = Arc::new(Lock::take(&path).await?);
+        schema::inspect_companions(&path)?;
         if schema::inspect(&path)? == Found::Nothing {
             schema::create(&path).await?;
         }
         Ok(Self { path, options, lock })
+    }
+
+    /// Opens the first connection. Who has the database without the lock is named.
+    pub(crate) async fn connect_first(&self) -> Result<SqliteConnection> {
+        match self.connect_within(FIRST_PATIENCE).await {
+            Err(failure) if failure.kind() == Kind::Busy => {
+                Err(Error::Locked { path: self.path.clone(), owner: lock::holder(&self.path) })
+            }
+            connected => connected,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -52,10 +66,15 @@ impl Database {
         std::fs::metadata(with_suffix(&self.path, "-wal")).map_or(0, |wal| wal.len())
     }
 
-    /// Opens the one connection, and checks library and file.
+    /// Opens the one connection anew.
     pub(crate) async fn connect(&self) -> Result<SqliteConnection> {
+        self.connect_within(BUSY_TIMEOUT).await
+    }
+
+    /// Opens the one connection, and checks library and file.
+    async fn connect_within(&self, patience: Duration) -> Result<SqliteConnection> {
         let error = |source| Error::reading("open", &self.path, source);
-        let mut connection = self.settings().connect().await.map_err(error)?;
+        let mut connection = self.settings(patience).connect().await.map_err(error)?;
         match self.check(&mut connection).await {
             Ok(()) => Ok(connection),
             Err(failure) => {
@@ -66,7 +85,7 @@ impl Database {
         }
     }
 
-    fn settings(&self) -> SqliteConnectOptions {
+    fn settings(&self, patience: Duration) -> SqliteConnectOptions {
         let lock = Arc::clone(&self.lock);
         let settings = SqliteConnectOptions::new()
             .filename(&self.path)
@@ -75,7 +94,7 @@ impl Database {
             .locking_mode(SqliteLockingMode::Exclusive)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(self.options.synchronous.into())
-            .busy_timeout(BUSY_TIMEOUT)
+            .busy_timeout(patience)
             .foreign_keys(false)
             .pragma("journal_size_limit", WAL_LIMIT.to_string())
             .pragma("mmap_size", "0")

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use device_api_core::storage::{EndpointError, StorageError, StorageErrorKind as Kind};
+use rustix::io::Errno;
 
 use crate::SCHEME;
 
@@ -18,7 +19,6 @@ mod code {
     pub(super) const READONLY: i32 = 8;
     pub(super) const CORRUPT: i32 = 11;
     pub(super) const FULL: i32 = 13;
-    pub(super) const CANTOPEN: i32 = 14;
     pub(super) const TOOBIG: i32 = 18;
     pub(super) const CONSTRAINT: i32 = 19;
     pub(super) const NOTADB: i32 = 26;
@@ -31,7 +31,7 @@ pub(crate) enum Error {
     Url(EndpointError),
     #[error("{path:?} is not an absolute path: write three slashes, as in sqlite:///var/lib/device-api/state.db")]
     Path { path: String },
-    #[error("cannot {doing} {}: check the folder and its permissions", path.display())]
+    #[error("cannot {doing} {}: {}", path.display(), what_to_do(source))]
     File { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is in use by {owner}: stop it, or give each server a database of its own", path.display())]
     Locked { path: PathBuf, owner: String },
@@ -61,7 +61,9 @@ impl Error {
             Some(code::FULL) => return Self::Full { doing, path, source },
             Some(code::BUSY | code::LOCKED) => Kind::Busy,
             Some(code::CORRUPT | code::NOTADB) => Kind::Corrupt,
-            Some(code::CANTOPEN | code::PERM | code::READONLY) => Kind::Config,
+            Some(code::PERM) => Kind::Config,
+            Some(code::READONLY) => Kind::ReadOnly,
+            // CANTOPEN, too: that is what is left of no room for a file and of too many open files.
             _ => Kind::Unclear,
         };
         Self::Sqlite { doing, path, kind, source }
@@ -74,6 +76,7 @@ impl Error {
             Some(code::FULL) => return Self::Full { doing, path, source },
             Some(code::BUSY | code::LOCKED) => Kind::Busy,
             Some(code::CONSTRAINT | code::TOOBIG) => Kind::Rejected,
+            Some(code::READONLY) => Kind::ReadOnly,
             _ => Kind::Unclear,
         };
         Self::Sqlite { doing, path, kind, source }
@@ -82,7 +85,8 @@ impl Error {
     /// What the failure means to the ledger.
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Url(_) | Self::Path { .. } | Self::File { .. } => Kind::Config,
+            Self::Url(_) | Self::Path { .. } => Kind::Config,
+            Self::File { source, .. } => kind_of(source),
             Self::Locked { .. } => Kind::Locked,
             Self::Foreign { .. } | Self::Newer { .. } | Self::Library { .. } => Kind::Unsupported,
             Self::Damaged { .. } | Self::Row { .. } => Kind::Corrupt,
@@ -101,6 +105,26 @@ impl From<Error> for StorageError {
             Error::Full { source, .. } | Error::Sqlite { source, .. } => converted.with_source(source),
             _ => converted,
         }
+    }
+}
+
+/// What a failed call about a file means. What a restart may mend is no matter of the configuration.
+fn kind_of(source: &io::Error) -> Kind {
+    let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+    match errno {
+        Some(Errno::NOSPC | Errno::DQUOT) => Kind::Full,
+        Some(Errno::ROFS) => Kind::ReadOnly,
+        Some(Errno::IO | Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::STALE | Errno::TIMEDOUT) => Kind::Unclear,
+        _ => Kind::Config,
+    }
+}
+
+fn what_to_do(source: &io::Error) -> &'static str {
+    match kind_of(source) {
+        Kind::Full => "free space on the disk",
+        Kind::ReadOnly => "the disk is read-only: mount it for writing, or name a file elsewhere",
+        Kind::Unclear => "look at the disk and at the process's limits",
+        _ => "check the folder and its permissions",
     }
 }
 

@@ -81,7 +81,7 @@ impl SqliteStorage {
     /// As for [`Self::open`].
     pub async fn open_path(path: impl AsRef<Path>, options: SqliteOptions) -> std::result::Result<Self, StorageError> {
         let database = Database::claim(path.as_ref(), options).await?;
-        let connection = Some(database.connect().await?);
+        let connection = Some(database.connect_first().await?);
         Ok(Self { database, connection })
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use device_api_core::registry::{Clock as _, SystemClock};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
 use crate::error::{Error, Result};
 
@@ -38,9 +39,7 @@ impl Lock {
         for _ in 0..tries {
             match lock.try_lock() {
                 Ok(()) => {
-                    let owner = format!("{} {}\n", std::process::id(), SystemClock.now().truncated_to_seconds());
-                    lock.set_len(0).and_then(|()| lock.rewind()).map_err(file)?;
-                    lock.write_all(owner.as_bytes()).map_err(file)?;
+                    sign(&mut lock);
                     return Ok(Self { file: lock });
                 }
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
@@ -48,6 +47,20 @@ impl Lock {
             }
         }
         Err(Error::Locked { path: database.to_owned(), owner: owner(&mut lock) })
+    }
+}
+
+/// Says in the lock file whose it is. For people alone: where a full disk has no room for it, the lock holds all the same.
+fn sign(lock: &mut File) {
+    let owner = format!("{} {}\n", std::process::id(), SystemClock.now().truncated_to_seconds());
+    // Over what is there, which needs no room where an earlier owner had some.
+    let signed = lock.rewind().and_then(|()| lock.write_all(owner.as_bytes()));
+    let signed = signed.and_then(|()| lock.set_len(owner.len() as u64)).or_else(|error| {
+        lock.set_len(0)?;
+        Err(error)
+    });
+    if let Err(error) = signed {
+        tracing::warn!(%error, "cannot note in the lock file who has the database");
     }
 }
 
@@ -73,7 +86,7 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
         .open(path);
     let file = match opened {
         // What open(2) says of a symbolic link.
@@ -100,10 +113,27 @@ fn owner(lock: &mut File) -> String {
     let (Ok(_), Some(Ok(pid)), since) = (read, words.next().map(str::parse::<u32>), words.next()) else {
         return "another process".to_owned();
     };
+    let since = since.map(|since| format!(", since {since}")).unwrap_or_default();
+    format!("{}{since}", process(pid))
+}
+
+/// Who has a database open without our lock, such as `sqlite3`, in words: the owner of a lock of SQLite's on it.
+///
+/// Only to be called with no connection open: closing the file drops SQLite's locks in this process.
+pub(crate) fn holder(database: &Path) -> String {
+    // PENDING_BYTE and what follows, <https://www.sqlite.org/fileformat.html>, section 1.2: whoever has anything of it is in the way.
+    let (start, length) = (0x4000_0000, 512);
+    let (pid, typ, offset_type) = (None, FlockType::WriteLock, FlockOffsetType::Set);
+    let lock = Flock { start, length, pid, typ, offset_type };
+    let found = File::open(database).and_then(|file| Ok(fcntl_getlk(&file, &lock)?));
+    let pid = found.ok().flatten().and_then(|found| found.pid);
+    pid.map_or_else(|| "another process".to_owned(), |pid| process(pid.as_raw_nonzero().get().unsigned_abs()))
+}
+
+fn process(pid: u32) -> String {
     let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let program = if program.is_empty() { String::new() } else { format!(" ({})", program.trim_end()) };
-    let since = since.map(|since| format!(", since {since}")).unwrap_or_default();
-    format!("process {pid}{program}{since}")
+    format!("process {pid}{program}")
 }
 
 #[cfg(test)]

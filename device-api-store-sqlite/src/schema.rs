@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
@@ -70,7 +71,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Found> {
     let error = |source| Error::File { doing: "read", path: path.to_owned(), source };
     let foreign = |why| Error::Foreign { path: path.to_owned(), why };
     let mut header = Vec::new();
-    match File::open(path) {
+    match open(path) {
         Ok(file) => file.take(100).read_to_end(&mut header).map_err(error)?,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(source) => return Err(error(source)),
@@ -89,6 +90,31 @@ pub(crate) fn inspect(path: &Path) -> Result<Found> {
         Some(FORMAT) => Ok(Found::Ours),
         found => Err(Error::Newer { path: path.to_owned(), found: found.unwrap_or_default(), known: FORMAT }),
     }
+}
+
+/// Opens a file to read it, if it is one: a pipe that nobody writes to would hang, and a device may do anything.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(no_file()) }
+}
+
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file: move it away, or name another")
+}
+
+/// Checks that SQLite will find files or nothing where it looks for its own beside the database.
+pub(crate) fn inspect_companions(path: &Path) -> Result<()> {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let path = with_suffix(path, suffix);
+        let checked = match std::fs::symlink_metadata(&path) {
+            Ok(found) if !found.is_file() => Err(no_file()),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(source),
+            _ => Ok(()),
+        };
+        checked.map_err(|source| Error::File { doing: "use", path, source })?;
+    }
+    Ok(())
 }
 
 /// Makes a database beside the path and moves it there, so that a crash leaves all of it or nothing.

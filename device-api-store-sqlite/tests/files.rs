@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use device_api_core::resource::Timestamp;
 use device_api_core::storage::{
@@ -195,4 +197,35 @@ async fn a_url_that_names_no_database_is_refused_with_what_to_do() {
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert!(format!("{error}: {source}").contains(hint), "{url}: {error}: {source}");
     }
+}
+
+/// Names the database that the child of [`a_database_that_another_program_has_is_refused_with_its_name`] holds.
+const HELD: &str = "DEVICE_API_TEST_HELD";
+
+#[tokio::test]
+async fn a_database_that_another_program_has_is_refused_with_its_name() {
+    if let Some(path) = std::env::var_os(HELD) {
+        let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        sqlx::raw_sql("SELECT * FROM record").execute(&mut connection).await.unwrap();
+        println!("\nheld");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
+    let (_folder, path) = folder();
+    fill(&path, 1).await;
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_database_that_another_program_has_is_refused_with_its_name", "--nocapture"])
+        .env(HELD, &path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line == "held"));
+    let error = open(&path).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Locked, "{error}");
+    assert!(error.to_string().contains(&format!("in use by process {} (", child.id())), "{error}");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    open(&path).await.unwrap();
 }
