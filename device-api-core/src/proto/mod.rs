@@ -13,6 +13,7 @@
 //!
 //! [`WatchEvent::from_wire`]: crate::registry::WatchEvent::from_wire
 
+mod absent;
 mod bounds;
 mod device;
 mod gpu;
@@ -35,6 +36,7 @@ pub mod v1alpha1 {
 #[cfg(feature = "grpc-server")]
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/nvidia.nvsentinel.v1alpha1.bin");
 
+pub use self::absent::keep_absent;
 pub use self::gpu::required;
 
 #[cfg(test)]

@@ -179,20 +179,6 @@ impl From<wire::CreateOptions> for PostParams {
     }
 }
 
-impl From<&PostParams> for wire::UpdateOptions {
-    fn from(params: &PostParams) -> Self {
-        let PostParams { dry_run, field_manager } = params;
-        Self { dry_run: *dry_run, field_manager: field_manager.clone() }
-    }
-}
-
-impl From<wire::UpdateOptions> for PostParams {
-    fn from(options: wire::UpdateOptions) -> Self {
-        let wire::UpdateOptions { dry_run, field_manager } = options;
-        Self { dry_run, field_manager }
-    }
-}
-
 impl From<&PatchParams> for wire::PatchOptions {
     fn from(params: &PatchParams) -> Self {
         let PatchParams { dry_run, field_manager } = params;

@@ -110,10 +110,26 @@ impl<R: Resource> Registry<R> {
     /// # Errors
     /// As [`Self::replace`].
     pub async fn replace_part(&self, part: Part, params: &PostParams, object: R) -> Result<Arc<R>> {
-        let object = placed(&self.namespace, object)?;
+        self.replace_part_with(part, params, object, |_, _| {}).await
+    }
+
+    /// The same with an object that `complete` completes first, in sight of the one that is stored: of one that was sent by somebody who
+    /// does not know all its fields. In one step: no other write comes between.
+    ///
+    /// # Errors
+    /// As [`Self::replace`].
+    pub async fn replace_part_with<F>(&self, part: Part, params: &PostParams, object: R, complete: F) -> Result<Arc<R>>
+    where
+        F: FnOnce(&R, &mut R) + Send + 'static,
+    {
+        let mut object = placed(&self.namespace, object)?;
         let write = self.writer(part, self.key(part, &object)?, params)?;
         let when = write::unless_empty(&object.metadata().resource_version);
-        self.ledger.write(move |stage| write.modify(stage, &when, |_| Ok(object))).await
+        let completed = move |stored: &R| {
+            complete(stored, &mut object);
+            Ok(object)
+        };
+        self.ledger.write(move |stage| write.modify(stage, &when, completed)).await
     }
 
     /// Patches labels, annotations and spec.

@@ -103,13 +103,20 @@ pub struct CreateOptions {
     #[prost(string, tag = "2")]
     pub field_manager: ::prost::alloc::string::String,
 }
-/// Options of an update; the fields mean what they mean in CreateOptions.
+/// Options of an update; the first fields mean what they mean in CreateOptions.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateOptions {
     #[prost(bool, tag = "1")]
     pub dry_run: bool,
     #[prost(string, tag = "2")]
     pub field_manager: ::prost::alloc::string::String,
+    /// The fields that are to be empty where the object of the request lacks them: `metadata.labels`,
+    /// `metadata.annotations`, `status.device`, `status.telemetry`, `status.xids`,
+    /// `status.conditions.observed_generation`, or `*` for all. Those that are not named stay as they
+    /// are stored, since a client may lack a field because it does not know it. Others are ignored:
+    /// what the server does not have is empty.
+    #[prost(string, repeated, tag = "3")]
+    pub clear_absent: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Options of a patch; the fields mean what they mean in CreateOptions.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

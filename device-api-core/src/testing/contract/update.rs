@@ -7,7 +7,7 @@ use super::conditions::{hot, ready};
 use super::{ContractCase, World, list};
 use crate::error::Reason;
 use crate::registry::{Part, PostParams, Verbs, WatchParams};
-use crate::resource::{Gpu, RecommendedAction};
+use crate::resource::{Condition, Gpu, GpuDevice, GpuStatus, GpuTelemetry, RecommendedAction, XidRecord};
 use crate::testing::expect::{Events, refused, refused_as_invalid, within};
 use crate::testing::given::{
     at_version, condition, create, delete, get, gpu, latest, replace, replace_status, second, unversioned, version,
@@ -20,6 +20,7 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
         rule_2_5_update_ignores_status,
         rule_2_5_status_update_replaces_status,
         rule_2_5_status_update_ignores_metadata_and_spec,
+        rule_2_5_what_a_replacement_lacks_is_emptied,
         rule_2_5_generation_rises_by_one_when_spec_changed_and_only_then,
         rule_2_5_generation_that_the_client_sent_is_ignored,
         rule_2_5_update_keeps_uid_and_creation_timestamp,
@@ -72,6 +73,23 @@ async fn rule_2_5_status_update_replaces_status(api: impl Verbs<Gpu>) {
     assert_eq!(types, ["Hot"], "conditions that the update lacks are gone");
     assert_eq!(replaced.status.recommended_action, None);
     assert_eq!(get(&api, "x").await, replaced);
+}
+
+async fn rule_2_5_what_a_replacement_lacks_is_emptied(api: impl Verbs<Gpu>) {
+    let mut full = with_label(&gpu("x"), "a", "b");
+    full.metadata = full.metadata.with_annotation("a", "b");
+    full.status.conditions = vec![Condition { observed_generation: Some(1), ..ready("True") }];
+    full.status.device = Some(GpuDevice { index: Some(1), ..GpuDevice::default() });
+    full.status.telemetry = Some(GpuTelemetry { temperature_celsius: Some(40), ..GpuTelemetry::default() });
+    full.status.xids = vec![XidRecord { xid: 13, count: 1, ..XidRecord::default() }];
+    let created = create(&api, &full).await;
+    assert_eq!((created.metadata.labels.len(), created.status.xids.len()), (1, 1));
+    let replaced = replace(&api, &gpu("x")).await;
+    assert!(replaced.metadata.labels.is_empty() && replaced.metadata.annotations.is_empty(), "{replaced:?}");
+    assert_eq!(replaced.status, created.status);
+    let replaced = replace_status(&api, &with_conditions(&gpu("x"), [ready("True")])).await;
+    let GpuStatus { conditions, device, telemetry, xids, .. } = &replaced.status;
+    assert_eq!((conditions[0].observed_generation, device, telemetry, xids.len()), (None, &None, &None, 0));
 }
 
 async fn rule_2_5_status_update_ignores_metadata_and_spec(api: impl Verbs<Gpu>) {
