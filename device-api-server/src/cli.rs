@@ -2,10 +2,12 @@
 //! The command line of `device-apiserver`: the server, and what else the program does.
 
 use std::ffi::OsStr;
+use std::io::{self, IsTerminal as _};
 
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::{AFTER_HELP, Config, filter};
+use crate::log::Log;
 use crate::quarantine::QuarantineConfig;
 use crate::source::NvmlFlags;
 
@@ -86,10 +88,20 @@ pub enum LogFormat {
 impl Cli {
     /// The command line of this process, and the environment. A variable that is empty is not set.
     ///
-    /// Ends the process as clap does: with what was wrong, or after `--help`.
+    /// Ends the process as clap does: after `--help`, or with what was wrong, which is said here.
     #[must_use]
-    pub fn read() -> Self {
-        Self::from_arg_matches(&heeding_what_is_set(Self::command()).get_matches()).unwrap_or_else(|error| error.exit())
+    pub fn read(log: &Log) -> Self {
+        let matches = heeding_what_is_set(Self::command()).try_get_matches();
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).unwrap_or_else(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            let (words, code) = (error.render(), error.exit_code());
+            // clap itself would wait for whoever reads stderr.
+            let words = if io::stderr().is_terminal() { words.ansi().to_string() } else { words.to_string() };
+            log.last_word(words.trim_end());
+            std::process::exit(code)
+        })
     }
 
     /// How to log.

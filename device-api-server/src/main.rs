@@ -3,13 +3,12 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use device_api_server::source::nvml::xid::explain;
 use device_api_server::{
-    Action, Cli, Config, Listener, LogFlags, LogFormat, Server, ServerError, Signals, datastore, one_line, provide,
-    quarantine,
+    Action, Cli, Config, Listener, Log, Server, ServerError, Signals, datastore, one_line, provide, quarantine,
 };
-use tracing_subscriber::EnvFilter;
 
 /// How many threads serve at most: a node's devices keep no more of them busy.
 const MAX_THREADS: usize = 4;
@@ -21,41 +20,44 @@ fn threads() -> usize {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::read();
+    let log = Arc::new(Log::start());
+    let cli = Cli::read(&log);
     if let Some(Action::ExplainXid { xid }) = cli.action {
         return match writeln!(std::io::stdout(), "{}", explain(xid)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
     }
-    start_logging(cli.log());
+    log.follow(cli.log());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build();
     let outcome = runtime.map_err(|source| ServerError::Start { what: "a runtime", source }).and_then(|runtime| {
-        let outcome = runtime.block_on(run(cli));
+        let outcome = runtime.block_on(run(cli, Arc::clone(&log)));
         // What was left behind at the end of the grace period is not waited for.
         runtime.shutdown_background();
         outcome
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log.drain();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            // The last word goes to stderr whatever the log level; nobody is left to tell if that fails.
-            let _ = writeln!(std::io::stderr(), "device-apiserver: {}", one_line(&error));
+            log.last_word(&format!("device-apiserver: {}", one_line(&error)));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
-async fn run(cli: Cli) -> Result<(), ServerError> {
+async fn run(cli: Cli, log: Arc<Log>) -> Result<(), ServerError> {
     let signals = Signals::new().map_err(|source| ServerError::Start { what: "signal handlers", source })?;
     match cli.action {
         Some(Action::NvmlProvider(config)) => provide(*config, signals).await,
         Some(Action::Quarantine(config)) => quarantine(&config).await,
-        _ => serve(cli.server, signals).await,
+        _ => serve(cli.server, signals, log).await,
     }
 }
 
-async fn serve(config: Config, mut signals: Signals) -> Result<(), ServerError> {
+async fn serve(config: Config, mut signals: Signals, log: Arc<Log>) -> Result<(), ServerError> {
     let source = config.source.source().map_err(ServerError::config)?;
     let ledger = datastore::ledger(&config.datastore_endpoint, config.ledger_options(), signals.next()).await?;
     let Some(ledger) = ledger else { return Ok(()) };
@@ -79,21 +81,11 @@ async fn serve(config: Config, mut signals: Signals) -> Result<(), ServerError> 
             tracing::info!(signal, "shutting down");
             tokio::spawn(async move {
                 let signal = signals.next().await;
-                let _ = writeln!(std::io::stderr(), "device-apiserver: a second signal, {signal}: ending at once");
+                log.last_word(&format!("device-apiserver: a second signal, {signal}: ending at once"));
                 std::process::exit(5);
             });
         })
         .await?;
     tracing::info!("shut down");
     Ok(())
-}
-
-fn start_logging(config: &LogFlags) {
-    // The level was checked when the flags were read.
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Json => logs.json().init(),
-        _ => logs.with_ansi(false).init(),
-    }
 }

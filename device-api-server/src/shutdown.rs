@@ -5,8 +5,12 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long word to the service manager may take.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// SIGTERM and SIGINT, from the moment that this was made.
 #[derive(Debug)]
@@ -45,7 +49,12 @@ pub(crate) fn notify(state: &str) {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&address),
     }
-    .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    .and_then(|address| {
+        let socket = UnixDatagram::unbound()?;
+        // A manager that does not read must not keep us from serving.
+        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.send_to_addr(state.as_bytes(), &address)
+    });
     if let Err(error) = sent {
         tracing::warn!(socket = %address.to_string_lossy(), %error, "cannot notify the service manager");
     }

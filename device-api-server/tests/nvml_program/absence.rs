@@ -73,6 +73,7 @@ async fn a_library_without_the_wait_for_events_leaves_the_xids_unknown_and_says_
         let message = &gpu.status.conditions.iter().find(|condition| condition.type_ == XID_HEALTHY).unwrap().message;
         assert!(message.contains("nvmlEventSetWait_v2"), "{message}");
     }
+    server.says("nvmlEventSetWait_v2").await;
     let log = server.stderr();
     let warnings = log.lines().filter(|line| line.contains(" WARN ") && line.contains("nvmlEventSetWait_v2"));
     assert_eq!(warnings.count(), 1, "{log}");
@@ -87,6 +88,7 @@ async fn a_library_that_cannot_register_for_events_leaves_the_xids_unknown_and_s
     // It is asked again at every look.
     standin.changes(|script| script.gpus[0].recovery_action = Some(1));
     says(&server.api(), &name(0), &[("ResetRequired", "True GpuReset")]).await;
+    server.says("nvmlDeviceRegisterEvents").await;
     let log = server.stderr();
     let warnings = log.lines().filter(|line| line.contains(" WARN ") && line.contains("nvmlDeviceRegisterEvents"));
     assert_eq!(warnings.count(), 1, "{log}");

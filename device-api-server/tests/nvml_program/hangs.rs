@@ -105,6 +105,7 @@ async fn a_query_that_hangs_takes_its_gpu_alone_and_the_others_report_meanwhile(
     standin.xid(1, 79, None);
     says(&gpus, &name(1), &[(NVML_READY, "Unknown NVMLHung"), (XID_HEALTHY, "False Xid79")]).await;
     says(&gpus, &name(0), &[(NVML_READY, "True Healthy"), (XID_HEALTHY, "True NoXid")]).await;
+    server.says("hangs").await;
     let log = server.stderr();
     let warnings = log.lines().filter(|line| line.contains(" WARN ") && line.contains("hangs")).count();
     assert_eq!(warnings, 1, "{log}");

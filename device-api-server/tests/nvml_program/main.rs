@@ -13,6 +13,7 @@ mod idling;
 mod node;
 mod process;
 mod providers;
+mod stderr;
 mod storms;
 #[path = "../support/mod.rs"]
 mod support;

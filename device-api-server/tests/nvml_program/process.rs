@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,10 +24,15 @@ impl Provider {
     pub(crate) fn start(socket: &Path, flags: &[String]) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("stderr.log");
-        let mut command = device_apiserver();
-        command.arg("nvml-provider").arg(format!("--target={}", socket.display())).args(flags);
-        let child = command.stdout(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
-        Self { child, log, _folder: folder }
+        let stderr = File::create(&log).unwrap();
+        Self { child: spawn(device_apiserver(), stderr, socket, flags), log, _folder: folder }
+    }
+
+    /// The same of this program, with something else for stderr.
+    pub(crate) fn start_with(program: Command, stderr: Stdio, socket: &Path, flags: &[String]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let log = folder.path().join("none");
+        Self { child: spawn(program, stderr, socket, flags), log, _folder: folder }
     }
 
     pub(crate) fn stderr(&self) -> String {
@@ -72,6 +77,11 @@ impl Drop for Provider {
             eprintln!("what the provider said:\n{}", self.stderr());
         }
     }
+}
+
+fn spawn(mut program: Command, stderr: impl Into<Stdio>, socket: &Path, flags: &[String]) -> Child {
+    program.arg("nvml-provider").arg(format!("--target={}", socket.display())).args(flags);
+    program.stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
 }
 
 /// The part of a core that a process takes over this time, in percent.

@@ -75,8 +75,13 @@ impl Daemon {
     }
 
     /// Runs this command in this folder, with the flags that are missing, and does not wait.
-    pub fn spawn(mut command: Command, folder: &Path, flags: &[&str]) -> Self {
-        let log = folder.join("stderr.log");
+    pub fn spawn(command: Command, folder: &Path, flags: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(log_in(folder)).unwrap();
+        Self::spawn_with(command, log, folder, flags)
+    }
+
+    /// The same, with something else for stderr, which is then not to be had from here.
+    pub fn spawn_with(mut command: Command, stderr: impl Into<Stdio>, folder: &Path, flags: &[&str]) -> Self {
         let socket = flags.iter().find_map(|flag| flag.strip_prefix("--bind-address=")).map(PathBuf::from);
         let socket = socket.unwrap_or_else(|| {
             command.arg(format!("--bind-address={}", socket_in(folder).display()));
@@ -85,9 +90,8 @@ impl Daemon {
         if !flags.iter().any(|flag| flag.starts_with("--datastore-endpoint")) {
             command.arg(format!("--datastore-endpoint=sqlite://{}", database_in(folder).display()));
         }
-        let output = File::options().create(true).append(true).open(&log).unwrap();
-        let child = command.args(flags).stdout(Stdio::null()).stderr(output).spawn().unwrap();
-        Self { child, folder: folder.to_owned(), socket, log, _temporary: None }
+        let child = command.args(flags).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        Self { child, folder: folder.to_owned(), socket, log: log_in(folder), _temporary: None }
     }
 
     /// Waits until the socket takes connections.
@@ -212,6 +216,11 @@ impl Drop for Daemon {
 /// The socket of a server in this folder.
 pub fn socket_in(folder: &Path) -> PathBuf {
     folder.join("device-api.sock")
+}
+
+/// What a server in this folder writes to stderr.
+fn log_in(folder: &Path) -> PathBuf {
+    folder.join("stderr.log")
 }
 
 /// The database of a server in this folder.
