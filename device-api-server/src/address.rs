@@ -48,7 +48,7 @@ pub enum AddressError {
 }
 
 /// The longest path of a unix socket, in bytes.
-const MAX_PATH: usize = 107;
+pub(crate) const MAX_PATH: usize = 107;
 
 impl SocketPath {
     /// The path.

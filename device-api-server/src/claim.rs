@@ -10,11 +10,14 @@ use rustix::fs::OFlags;
 
 use crate::listen::{ListenError, failed};
 
+/// A file as such, whatever its path: its device, and its number there.
+pub(crate) type Inode = (u64, u64);
+
 /// The right to a socket's path: held from before the socket is bound until after it is removed.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) path: PathBuf,
-    pub(crate) inode: (u64, u64),
+    pub(crate) inode: Inode,
     pub(crate) lock: File,
 }
 

@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The unix socket: bound with its final mode, replaced only when it is stale, removed only when it
-//! is ours.
+//! The unix socket: bound where it stays, open to nobody too many at any instant, replaced only when it is stale,
+//! removed only when it is ours.
+//!
+//! It is bound at its own path, not moved there, since the kernel remembers where a socket was bound: `ss` shows that
+//! path, and systemd-tmpfiles takes a socket for dead, and removes it, whose path is not among those. Nobody can connect
+//! before it listens, and that it does last: when its group and mode are those that were asked for.
 //!
 //! Clients should mount the socket's folder, not the socket: a restart makes a new inode.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use tokio::net::UnixListener;
 
-use crate::address::{Group, SocketPath};
-use crate::claim::{Claim, lock};
+use crate::address::{Group, MAX_PATH, SocketPath};
+use crate::claim::{Claim, Inode, lock};
+
+/// How many connections may wait to be accepted: as many as the kernel allows (`net.core.somaxconn`).
+const QUEUE: i32 = -1;
 
 /// How to make the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +98,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the socket. It has its final mode and group from the first instant on; a missing folder
-    /// is made, with mode 0755, since the socket's own mode says who may connect.
+    /// Binds the socket. Nobody can connect before it has its mode and group; a missing folder is made, with mode
+    /// 0755, since the socket's own mode says who may connect.
     ///
     /// Two servers agree on who owns a path by a lock on `<path>.lock`, which is left behind.
     ///
@@ -104,17 +111,12 @@ impl Listener {
     /// Outside a Tokio runtime.
     pub fn bind(options: &SocketOptions) -> Result<Self, ListenError> {
         let path = options.path.as_path();
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         make(folder).map_err(failed("make the folder", folder))?;
         let lock = lock(path)?;
-        ensure_free(path)?;
-
-        let nursery = Nursery::new(path)?;
-        let listener = nursery.bind(options)?;
-        let socket = nursery.socket();
-        let metadata = fs::symlink_metadata(&socket).map_err(failed("look at", &socket))?;
-        fs::rename(&socket, path).map_err(failed("move the socket to", path))?;
-        let claim = Claim { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()), lock };
+        remove_nursery(path);
+        let (listener, inode) = bind(options)?;
+        let claim = Claim { path: path.to_owned(), inode, lock };
         let listener = UnixListener::from_std(listener).map_err(failed("listen on", path))?;
         Ok(Self { listener, claim })
     }
@@ -126,58 +128,68 @@ impl Listener {
     }
 }
 
-/// A folder beside the socket that only this user can enter, where a socket gets its mode and group
-/// before anyone can connect to it. (A umask would do for the mode, but belongs to the whole process.)
-#[derive(Debug)]
-struct Nursery {
-    folder: PathBuf,
+/// Binds the socket at its path, gives it its group and mode, and then listens. The caller holds the path's lock.
+fn bind(options: &SocketOptions) -> Result<(std::os::unix::net::UnixListener, Inode), ListenError> {
+    let path = options.path.as_path();
+    let group = options.group.as_ref().map(Group::gid).transpose().map_err(failed("find the group of", path))?;
+    let errno = |action| move |errno: Errno| failed(action, path)(errno.into());
+    let address = SocketAddrUnix::new(bound_path(path)).map_err(errno("bind"))?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(errno("bind"))?;
+    // Linux makes the file with the mode that the socket has, less the umask: never with more than is asked for.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(options.mode)).map_err(errno("bind"))?;
+    ensure_free(path)?;
+    rustix::net::bind(&socket, &address).map_err(errno("bind"))?;
+    let made = finish(&socket, path, group, options.mode);
+    if made.is_err() {
+        // It is of no use, and nobody could connect to it yet. A failure here adds nothing to the one that is told.
+        let _ = fs::remove_file(path);
+    }
+    made.map(|inode| (socket.into(), inode))
 }
 
-impl Nursery {
-    /// The caller holds the lock of the path, so a folder that is there was left by a crash.
-    fn new(path: &Path) -> Result<Self, ListenError> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(".new");
-        let nursery = Self { folder: path.with_file_name(name) };
-        nursery.remove();
-        DirBuilder::new().mode(0o700).create(&nursery.folder).map_err(failed("make the folder", &nursery.folder))?;
-        Ok(nursery)
+/// Gives a socket that was just bound its group and mode, and listens.
+fn finish(socket: &OwnedFd, path: &Path, group: Option<Gid>, mode: u32) -> Result<Inode, ListenError> {
+    let errno = |action| move |errno: Errno| failed(action, path)(errno.into());
+    // By a descriptor, so that whatever takes the path's place is left alone.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(errno("look at"))?;
+    let found = rustix::fs::fstat(&file).map_err(errno("look at"))?;
+    if !FileType::from_raw_mode(found.st_mode).is_socket() {
+        return Err(ListenError::NotASocket { path: path.to_owned() });
     }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.join("s")
+    if group.is_some() {
+        rustix::fs::chownat(&file, "", None, group, AtFlags::EMPTY_PATH).map_err(errno("set the group of"))?;
     }
-
-    fn bind(&self, options: &SocketOptions) -> Result<std::os::unix::net::UnixListener, ListenError> {
-        let socket = self.socket();
-        // Through the descriptor, since this path is longer than the socket's, and that may be as long
-        // as a socket's path can be.
-        let folder = open_folder(&self.folder).map_err(failed("open", &self.folder))?;
-        let short = format!("/proc/self/fd/{}/s", folder.as_raw_fd());
-        let listener = std::os::unix::net::UnixListener::bind(short).map_err(failed("bind", &socket))?;
-        listener.set_nonblocking(true).map_err(failed("bind", &socket))?;
-        if let Some(group) = &options.group {
-            let gid = group.gid().map_err(failed("find the group of", &socket))?;
-            rustix::fs::chown(&socket, None, Some(gid))
-                .map_err(|errno| failed("set the group of", &socket)(errno.into()))?;
-        }
-        fs::set_permissions(&socket, Permissions::from_mode(options.mode))
-            .map_err(failed("set the mode of", &socket))?;
-        Ok(listener)
+    if found.st_mode & 0o7777 != mode {
+        let through = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(through, Permissions::from_mode(mode)).map_err(failed("set the mode of", path))?;
     }
-
-    fn remove(&self) {
-        // What cannot be removed makes the next step fail, which says so.
-        let _ = fs::remove_file(self.socket());
-        let _ = fs::remove_dir(&self.folder);
-    }
+    rustix::net::listen(socket, QUEUE).map_err(errno("listen on"))?;
+    Ok((found.st_dev, found.st_ino))
 }
 
-impl Drop for Nursery {
-    fn drop(&mut self) {
-        self.remove();
-    }
+/// The path under which the kernel is to know the socket: in the folder's real place, as tools that walk through
+/// folders see it. `/var/run` leads to `/run`, where systemd-tmpfiles looks. Where that is too long, the path as it is.
+fn bound_path(path: &Path) -> PathBuf {
+    let folder = folder_of(path).canonicalize();
+    let real = folder.ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
+    real.filter(|real| real.as_os_str().len() <= MAX_PATH).unwrap_or_else(|| path.to_owned())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Removes what a crash of an earlier version may have left: it bound the socket in a folder beside its place.
+fn remove_nursery(path: &Path) {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let nursery = path.with_file_name(name);
+    // Most often there is none; and one that stays does no harm.
+    let _ = fs::remove_file(nursery.join("s"));
+    let _ = fs::remove_dir(nursery);
 }
 
 /// Makes a folder and those above it that are missing, each with mode 0755 whatever the umask.
@@ -199,8 +211,8 @@ fn open_folder(folder: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags((OFlags::DIRECTORY | OFlags::NOFOLLOW).bits() as i32).open(folder)
 }
 
-/// Checks that there is nothing at the path but a socket that nobody serves. A server that does not
-/// know of our lock may be there.
+/// Frees the path of a socket that nobody serves, and checks that nothing else is there. A server that does not
+/// know of our lock may be.
 fn ensure_free(path: &Path) -> Result<(), ListenError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {}
@@ -213,7 +225,7 @@ fn ensure_free(path: &Path) -> Result<(), ListenError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(probe)?;
     match connect(&socket, &address) {
-        Err(Errno::CONNREFUSED) => Ok(()),
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed("remove the stale socket", path)),
         Ok(()) => {
             let owner = sockopt::socket_peercred(&socket).map_or_else(
                 |_| "an unknown process".to_owned(),

@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use tempfile::TempDir;
 
 use super::*;
+use std::os::unix::fs::MetadataExt as _;
 
 fn options(path: &Path) -> SocketOptions {
     SocketOptions::new(path.to_str().unwrap().parse().unwrap())

@@ -8,7 +8,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +83,7 @@ fn folders_and_links_at_the_path_are_left_alone() {
 }
 
 #[test]
-fn the_socket_has_its_mode_from_the_first_instant() {
+fn the_socket_has_its_mode_when_it_takes_connections_and_never_more() {
     let folder = TempDir::new().unwrap();
     let path = socket_in(folder.path());
     for (flag, mode) in [("--socket-mode=0660", 0o660), ("--socket-mode=0600", 0o600), ("--socket-mode=0606", 0o606)] {
@@ -93,7 +93,9 @@ fn the_socket_has_its_mode_from_the_first_instant() {
                 let racer = scope.spawn(|| {
                     let mut seen = Vec::new();
                     while !stop.load(Ordering::Relaxed) {
-                        seen.extend(fs::symlink_metadata(&path).map(|found| found.mode() & 0o777));
+                        // What is seen before a connection is made may be less.
+                        let takes = UnixStream::connect(&path).is_ok();
+                        seen.extend(fs::symlink_metadata(&path).map(|found| (takes, found.mode() & 0o777)));
                     }
                     seen
                 });
@@ -103,8 +105,9 @@ fn the_socket_has_its_mode_from_the_first_instant() {
                 assert!(daemon.stop().success());
                 seen
             });
-            for found in seen {
-                assert_eq!(found, mode, "{flag}: {found:o}");
+            for (takes, found) in seen {
+                assert_eq!(found & !mode, 0, "{flag}: {found:o}");
+                assert!(!takes || found == mode, "{flag}: it took a connection with {found:o}");
             }
         }
         // The racer looks at nothing at times, so the mode is looked at once for certain.
@@ -112,6 +115,50 @@ fn the_socket_has_its_mode_from_the_first_instant() {
         assert_eq!(fs::symlink_metadata(daemon.socket()).unwrap().mode() & 0o777, mode);
         assert!(daemon.stop().success());
     }
+}
+
+#[test]
+fn the_umask_takes_nothing_from_the_mode() {
+    for umask in ["000", "077", "777"] {
+        let folder = TempDir::new().unwrap();
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("umask {umask}; exec \"$0\" \"$@\"")).arg(device_apiserver().get_program());
+        // The database of such a process could not even be opened.
+        let mut daemon = Daemon::spawn(shell, folder.path(), &[MEMORY, "--socket-mode=0662"]);
+        daemon.wait_until_live();
+        let mode = fs::symlink_metadata(daemon.socket()).unwrap().mode() & 0o7777;
+        assert_eq!(mode, 0o662, "with umask {umask}: {mode:o}");
+        assert!(daemon.stop().success());
+    }
+}
+
+/// The paths of all sockets that listen, as `ss -xl` and systemd-tmpfiles read them.
+fn bound() -> Vec<String> {
+    let table = fs::read_to_string("/proc/net/unix").unwrap();
+    table.lines().filter_map(|line| Some(line.split_once(" /")?.1)).map(|path| format!("/{path}")).collect()
+}
+
+#[test]
+fn tools_see_the_socket_at_its_path_and_nothing_else_is_beside_it() {
+    let folder = TempDir::new().unwrap();
+    let real = folder.path().canonicalize().unwrap();
+    let mut daemon = Daemon::start_in(folder.path(), &[MEMORY]);
+    let path = real.join("device-api.sock").display().to_string();
+    assert!(bound().contains(&path), "{path} is not among {:?}", bound());
+    let mut beside: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    beside.sort();
+    assert_eq!(beside, ["device-api.sock", "device-api.sock.lock", "stderr.log"]);
+    assert!(daemon.stop().success());
+
+    // As /var/run leads to /run.
+    let link = folder.path().join("link");
+    symlink(&real, &link).unwrap();
+    let mut daemon =
+        Daemon::spawn_in(folder.path(), &[MEMORY, &format!("--bind-address={}/device-api.sock", link.display())]);
+    daemon.wait_until_live();
+    assert!(bound().contains(&path), "{path} is not among {:?}", bound());
+    assert!(daemon.stop().success());
+    assert!(!bound().contains(&path));
 }
 
 #[test]
@@ -166,8 +213,9 @@ fn the_socket_is_removed_at_the_end() {
 #[test]
 fn what_took_the_socket_s_place_is_not_removed_at_the_end() {
     let mut daemon = Daemon::start(&[MEMORY]);
-    fs::remove_file(daemon.socket()).unwrap();
-    let other = UnixListener::bind(daemon.socket()).unwrap();
+    let aside = daemon.folder().join("aside");
+    let other = UnixListener::bind(&aside).unwrap();
+    fs::rename(&aside, daemon.socket()).unwrap();
     let inode = fs::symlink_metadata(daemon.socket()).unwrap().ino();
     assert!(daemon.stop().success());
     assert_eq!(fs::symlink_metadata(daemon.socket()).unwrap().ino(), inode);
