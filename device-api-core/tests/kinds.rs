@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Leases on a kind that is not the GPU.
+//! What a kind that is not the GPU may rely on, and what its mistakes cost.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml's exceptions for tests do not reach their functions
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +12,8 @@ use device_api_core::error::{FieldViolation, Reason};
 use device_api_core::lease::{AcquireLease, LeaseVerbs as _, Leases, PROVIDER_LOST};
 use device_api_core::patch::Patch;
 use device_api_core::registry::{
-    Ledger, LedgerOptions, ListParams, PatchParams, PostParams, Registry, Strategy, Watch, WatchEvent, WatchParams,
-    WriteContext,
+    Ledger, LedgerOptions, LedgerState, ListParams, PatchParams, PostParams, Registry, Strategy, Watch, WatchEvent,
+    WatchParams, WriteContext,
 };
 use device_api_core::resource::{Condition, ConditionStatus, Conditions, ObjectMeta, Resource, object};
 use device_api_core::testing::local::{Nic, NicStrategy};
@@ -48,8 +50,7 @@ async fn a_lost_provider_of_another_kind_is_overruled_until_it_renews() {
     let ledger = ledger().await;
     let nics = ledger.registry(NicStrategy).await.unwrap();
     let leases = Leases::open(&ledger).await.unwrap();
-    let keeper = (leases.clone(), nics.clone());
-    tokio::spawn(async move { keeper.0.keep(keeper.1).await });
+    tokio::spawn(leases.clone().keep(nics.clone()));
     nics.create(&PostParams::default(), &Nic::new("eth0", "a")).await.unwrap();
     let now = ledger.revision().await.unwrap();
     let mut watch = nics.watch(&WatchParams::default().at(now.to_string())).await.unwrap();
@@ -103,6 +104,7 @@ impl Resource for Thing {
     const VERSION: &'static str = "v1";
     const KIND: &'static str = "Thing";
     const PLURAL: &'static str = "things";
+    const SELECTABLE_FIELDS: &'static [&'static str] = &["spec.size"];
 
     type Spec = ();
     type Status = TwoLists;
@@ -134,6 +136,21 @@ impl Resource for Thing {
     fn status_mut(&mut self) -> &mut TwoLists {
         &mut self.status
     }
+
+    fn field(&self, _path: &str) -> Option<Cow<'_, str>> {
+        check_sanity();
+        None
+    }
+}
+
+thread_local! {
+    // All of a test runs on its own thread.
+    static IS_MAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The bug that a type may have.
+fn check_sanity() {
+    assert!(!IS_MAD.get(), "a bug, on purpose");
 }
 
 impl Serialize for Thing {
@@ -144,8 +161,13 @@ impl Serialize for Thing {
 
 impl<'de> Deserialize<'de> for Thing {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        check_sanity();
         object::deserialize(deserializer)
     }
+}
+
+fn thing(name: &str, status: TwoLists) -> Thing {
+    Thing { metadata: ObjectMeta::named(name), spec: (), status }
 }
 
 struct Anything;
@@ -159,12 +181,45 @@ impl Strategy<Thing> for Anything {
 #[tokio::test]
 async fn conditions_that_are_read_and_cannot_be_overruled_are_not_stored() {
     let things = ledger().await.registry(Anything).await.unwrap();
-    let fine = vec![Condition::new("Fine", ConditionStatus::True)];
-    let create = |status: TwoLists| {
-        let (things, thing) = (things.clone(), Thing { metadata: ObjectMeta::named("a"), spec: (), status });
-        async move { things.create(&PostParams::default(), &thing).await }
-    };
-    let error = create(TwoLists { conditions: fine, others: Vec::new() }).await.unwrap_err();
+    let conditions = vec![Condition::new("Fine", ConditionStatus::True)];
+    let status = TwoLists { conditions, others: Vec::new() };
+    let error = things.create(&PostParams::default(), &thing("a", status)).await.unwrap_err();
     assert_eq!(error.reason(), Reason::InternalError, "{error}");
-    create(TwoLists::default()).await.unwrap();
+    things.create(&PostParams::default(), &thing("a", TwoLists::default())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_type_whose_code_panics_at_what_is_stored_leaves_the_others_alone() {
+    let memory = Memory::new();
+    let open = || Ledger::open(Box::new(memory.open().unwrap()), LedgerOptions::default());
+    let ledger = open().await.unwrap();
+    let things = ledger.registry(Anything).await.unwrap();
+    things.create(&PostParams::default(), &thing("a", TwoLists::default())).await.unwrap();
+    ledger.close().await.unwrap();
+
+    let ledger = open().await.unwrap();
+    let nics = ledger.registry(NicStrategy).await.unwrap();
+    IS_MAD.set(true);
+    let things = ledger.registry(Anything).await.unwrap();
+    assert_eq!(things.list(&ListParams::default()).await.unwrap().items, []);
+    assert_eq!(ledger.quarantined().borrow().get("things"), Some(&1), "it is kept for people");
+    nics.create(&PostParams::default(), &Nic::new("eth0", "a")).await.unwrap();
+    assert_eq!(*ledger.state().borrow(), LedgerState::Open);
+}
+
+#[tokio::test]
+async fn a_type_whose_code_panics_at_a_selector_ends_that_watch_only() {
+    let ledger = ledger().await;
+    let things = ledger.registry(Anything).await.unwrap();
+    let from_now = WatchParams::default().at(ledger.revision().await.unwrap().to_string());
+    let mut all = things.watch(&from_now).await.unwrap();
+    let mut selected = things.watch(&from_now.fields("spec.size=1")).await.unwrap();
+    let stored = things.create(&PostParams::default(), &thing("a", TwoLists::default())).await.unwrap();
+    IS_MAD.set(true);
+    let error = timeout(LONG, selected.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.reason(), Reason::InternalError, "{error}");
+    assert!(timeout(LONG, selected.next()).await.unwrap().is_none());
+    let seen = timeout(LONG, all.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(seen, WatchEvent::Added(stored));
+    assert_eq!(*ledger.state().borrow(), LedgerState::Open);
 }

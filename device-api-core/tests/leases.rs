@@ -325,3 +325,39 @@ async fn a_keeper_ends_with_its_ledger() {
     timeout(60 * SECOND, world.keeper).await.unwrap().unwrap();
     assert!(world.leases.acquire(&nvml()).await.unwrap_err().is_unavailable());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_closes_the_store_though_a_keeper_runs() {
+    let memory = Memory::new();
+    let World { ledger, gpus, leases, keeper, .. } = World::on(memory.open().unwrap()).await;
+    // It is at work: one lease is lost, another is awaited.
+    leases.acquire(&nvml()).await.unwrap();
+    sleep(31 * SECOND).await;
+    leases.acquire(&AcquireLease::new("other").with_condition_types(["Other"])).await.unwrap();
+    let mut watch = gpus.watch(&WatchParams::default()).await.unwrap();
+    drop(ledger);
+    drop(gpus);
+    assert!(memory.open().is_err(), "the leases are a handle too");
+    drop(leases);
+    assert!(timeout(60 * SECOND, watch.next()).await.unwrap().is_none(), "the watch ends");
+    timeout(60 * SECOND, keeper).await.unwrap().unwrap();
+    let is_free = async {
+        while memory.open().is_err() {
+            sleep(SECOND).await;
+        }
+    };
+    timeout(60 * SECOND, is_free).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nobody_keeps_former_holders_are_forgotten() {
+    let world = World::new().await;
+    world.keeper.abort();
+    for _ in 0..100 {
+        world.acquire(&nvml().take_over()).await;
+        world.leases.list().await.unwrap();
+    }
+    // All that is in memory shows in it: the holder, and the one before, who had it until the next was stored.
+    let known = format!("{:?}", world.leases).matches("Deadline {").count();
+    assert!((1..=2).contains(&known), "{known}");
+}

@@ -36,11 +36,13 @@ impl Leases {
     /// that has them, whoever writes them: a provider that was paused is overruled until it renews. Types that another lease
     /// has, which is held, are left alone.
     ///
-    /// Whatever goes wrong is logged and tried again. [`Self::try_keep`] is for who does that himself.
-    pub async fn keep<R: Resource>(&self, objects: Registry<R>) {
+    /// Whatever goes wrong is logged and tried again. [`Self::try_keep`] is for who does that himself. Neither keeps the ledger
+    /// open: when nobody else has a handle any more, it is closed, and they end.
+    pub async fn keep<R: Resource>(self, objects: Registry<R>) {
+        let (leases, objects) = (self.into_weak(), objects.into_weak());
         while is_open(objects.ledger()) {
             // Nobody would notice that there is no keeper any more.
-            let trouble = match AssertUnwindSafe(self.try_keep(objects.clone())).catch_unwind().await {
+            let trouble = match AssertUnwindSafe(leases.clone().try_keep(objects.clone())).catch_unwind().await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it panicked".to_owned(),
@@ -57,8 +59,8 @@ impl Leases {
     ///
     /// # Errors
     /// When the store does not take the keeper's writes, or its watch fails. It returns well only when the ledger is closed.
-    pub async fn try_keep<R: Resource>(&self, objects: Registry<R>) -> Result<()> {
-        let (leases, objects) = (self.as_actor(ACTOR), objects.namespaced("").as_actor(ACTOR));
+    pub async fn try_keep<R: Resource>(self, objects: Registry<R>) -> Result<()> {
+        let (leases, objects) = (self.into_weak().as_actor(ACTOR), objects.into_weak().namespaced("").as_actor(ACTOR));
         let mut doubting = std::pin::pin!(leases.doubt(&objects));
         let mut doubts = true;
         while is_open(objects.ledger()) {

@@ -68,6 +68,11 @@ impl Leases {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(plural);
     }
 
+    /// The same leases as ones that do not keep their ledger open.
+    pub(super) fn into_weak(self) -> Self {
+        Self { records: self.records.into_weak(), ..self }
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.records.ledger().options().clock.now()
     }
@@ -131,6 +136,10 @@ impl Leases {
             acquired_at,
             renewed_at: unchanged.map_or(now, |current| current.renewed_at),
         };
+        // Each holder has an id of its own, and where nobody keeps the conditions nobody else forgets the former ones.
+        let committed = self.records.all();
+        let known = committed.iter().chain(all).map(|record| record.spec().id.as_str()).collect();
+        self.deadlines.retain(&known);
         // Here, between other writes: whoever notes expiries after this finds the lease renewed. Should the write fail, the
         // record says expired, or has another id.
         self.deadlines.begin(&spec, now);

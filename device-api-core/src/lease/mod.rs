@@ -16,10 +16,7 @@
 //! let ledger = Ledger::open(Box::new(Memory::new().open()?), LedgerOptions::default()).await?;
 //! let (gpus, leases) = (ledger.registry(GpuStrategy).await?, Leases::open(&ledger).await?);
 //! // It ends when the ledger is closed.
-//! let keeper = tokio::spawn({
-//!     let leases = leases.clone();
-//!     async move { leases.keep(gpus).await }
-//! });
+//! let keeper = tokio::spawn(leases.clone().keep(gpus));
 //!
 //! let request = AcquireLease::new("thermal").with_condition_types(["ThermalHealthy"]);
 //! let lease = leases.acquire(&request).await?;

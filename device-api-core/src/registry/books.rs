@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::cache::{Cache, Event, Stored};
+use super::ledger::panic_text;
 use super::options::{History, Limits};
 use super::salvage::{self, Salvage};
 use super::stage::Publication;
@@ -41,8 +45,17 @@ pub(super) struct Books {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     revision: Revision,
-    at: Timestamp,
+    /// When it was noted, on a clock that nobody sets.
+    noted: Instant,
+    /// How old it was then: an earlier run of the server may have written it.
+    age: Duration,
     bytes: usize,
+}
+
+impl Entry {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.noted).saturating_add(self.age)
+    }
 }
 
 /// How much is stored.
@@ -104,16 +117,23 @@ pub(super) trait Kind: fmt::Debug + Send + Sync {
 impl<R: Resource> Kind for Cache<R> {
     fn read(self: Arc<Self>, record: &Record) -> Result<Publication, StorageError> {
         let corrupt = |why: &str| corrupt(format!("revision {}: {why}", record.revision));
-        let key = Key::of::<R>(&record.key.namespace, &record.key.name)
-            .map_err(|error| corrupt("its key is not valid").with_source(error))?;
-        let current = match &record.change {
-            Change::Put(bytes) => {
-                let object: R = serde_json::from_slice(bytes)
-                    .map_err(|error| corrupt(&format!("it is no {}", R::KIND)).with_source(error))?;
-                Some(Stored { object: Arc::new(object), revision: record.revision, bytes: bytes.len() })
-            }
-            Change::Delete => None,
+        let parse = || {
+            let key = Key::of::<R>(&record.key.namespace, &record.key.name)
+                .map_err(|error| corrupt("its key is not valid").with_source(error))?;
+            let current = match &record.change {
+                Change::Put(bytes) => {
+                    let object: R = serde_json::from_slice(bytes)
+                        .map_err(|error| corrupt(&format!("it is no {}", R::KIND)).with_source(error))?;
+                    Some(Stored { object: Arc::new(object), revision: record.revision, bytes: bytes.len() })
+                }
+                Change::Delete => None,
+            };
+            Ok((key, current))
         };
+        // It is the type's own code that parses, and the other types have nothing to do with that.
+        let parsed = catch_unwind(AssertUnwindSafe(parse));
+        let (key, current) = parsed
+            .unwrap_or_else(|panic| Err(corrupt(&format!("{} panicked at it: {}", R::KIND, panic_text(&*panic)))))?;
         let revision = record.revision;
         Ok(Box::new(move || {
             let previous = self.stored(&key);
@@ -131,17 +151,18 @@ impl<R: Resource> Kind for Cache<R> {
 }
 
 impl Books {
-    /// Takes over what a store holds, and tells what is in quarantine beyond what was there already.
+    /// Takes over what a store holds, at this time of day and of the time that passes, and tells what is in quarantine beyond what was there already.
     ///
     /// # Errors
     /// [`StorageErrorKind::Corrupt`] when records are missing, doubled or out of order, or most cannot be read.
     pub(super) fn open(
         mut snapshot: Snapshot,
         quarantined: watch::Sender<BTreeMap<String, usize>>,
-        now: Timestamp,
+        today: Timestamp,
+        now: Instant,
     ) -> Result<Self, StorageError> {
         verify(&snapshot)?;
-        let salvage = salvage::of_unreadable(&snapshot, now)?;
+        let salvage = salvage::of_unreadable(&snapshot, today)?;
         if let Some(salvage) = &salvage {
             salvage.apply(&mut snapshot);
         }
@@ -163,9 +184,15 @@ impl Books {
         books.usage = Usage::of(&snapshot.records);
         for record in snapshot.records {
             if record.revision > snapshot.compacted {
-                books.remember(&record);
+                books.remember(&record, now, today.since(record.at));
             }
             books.unclaimed.entry(record.resource.clone()).or_default().push(record);
+        }
+        // The time of day may have been set in between: nothing is younger than what came after it.
+        let mut youngest = Duration::ZERO;
+        for entry in books.history.iter_mut().rev() {
+            youngest = youngest.max(entry.age);
+            entry.age = youngest;
         }
         Ok(books)
     }
@@ -230,20 +257,20 @@ impl Books {
     }
 
     /// Notes that records were committed, and forgets what history has no room for.
-    pub(super) fn note(&mut self, records: &[Record], now: Timestamp, bounds: &History) {
+    pub(super) fn note(&mut self, records: &[Record], now: Instant, bounds: &History) {
         for record in records {
             self.revision = record.revision;
-            self.remember(record);
+            self.remember(record, now, Duration::ZERO);
         }
         self.trim(now, bounds);
     }
 
     /// Forgets the history that is over a bound, and tells the caches how far they are.
-    pub(super) fn trim(&mut self, now: Timestamp, bounds: &History) {
+    pub(super) fn trim(&mut self, now: Instant, bounds: &History) {
         while let Some(oldest) = self.history.front() {
             let over = self.history.len() > bounds.max_events
                 || self.history_bytes > bounds.max_bytes
-                || now.since(oldest.at) > bounds.max_age;
+                || oldest.age(now) > bounds.max_age;
             if !over {
                 break;
             }
@@ -275,12 +302,7 @@ impl Books {
     ///
     /// # Errors
     /// [`StorageErrorKind::Corrupt`] when the store lost what was committed, or what is new cannot be read.
-    pub(super) fn catch_up(
-        &mut self,
-        snapshot: Snapshot,
-        now: Timestamp,
-        bounds: &History,
-    ) -> Result<(), StorageError> {
+    pub(super) fn catch_up(&mut self, snapshot: Snapshot, now: Instant, bounds: &History) -> Result<(), StorageError> {
         if snapshot.last < self.revision {
             let why = format!("it went back from revision {} to {}", self.revision, snapshot.last);
             return Err(corrupt(why));
@@ -304,7 +326,7 @@ impl Books {
         self.usage = usage;
         for (record, publish) in news {
             self.revision = record.revision;
-            self.remember(&record);
+            self.remember(&record, now, Duration::ZERO);
             match publish {
                 Some(publish) => publish(),
                 None => self.unclaimed.entry(record.resource.clone()).or_default().push(record),
@@ -321,14 +343,14 @@ impl Books {
         }
     }
 
-    fn remember(&mut self, record: &Record) {
+    fn remember(&mut self, record: &Record, noted: Instant, age: Duration) {
         let bytes = match &record.change {
             Change::Put(bytes) => bytes.len(),
             Change::Delete => 0,
         };
         // What an event without a body costs in memory, so that deletes are not free.
         let bytes = bytes + 256;
-        self.history.push_back(Entry { revision: record.revision, at: record.at, bytes });
+        self.history.push_back(Entry { revision: record.revision, noted, age, bytes });
         self.history_bytes += bytes;
     }
 }

@@ -26,8 +26,9 @@ pub(super) const QUEUE: usize = 256;
 
 /// One store and the one task that owns it. Cheap to clone.
 ///
-/// Every registry of the store takes its revisions from here. When the last handle is dropped the
-/// store is closed; [`Self::close`] does it in an orderly way.
+/// Every registry of the store takes its revisions from here. When the last handle is dropped, of the ledger and of what it
+/// gave out, the store is closed; a [keeper](crate::lease::Leases::keep) that runs does not count. [`Self::close`] tells how that
+/// went.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,15 +60,31 @@ pub(super) const QUEUE: usize = 256;
 #[derive(Clone)]
 pub struct Ledger {
     shared: Arc<Shared>,
+    /// Closes the ledger with its last clone; `None` in a handle that does not keep it open.
+    _keeps_open: Option<Arc<KeepsOpen>>,
 }
 
 struct Shared {
     queue: mpsc::Sender<Message>,
     state: watch::Receiver<LedgerState>,
     quarantined: watch::Receiver<BTreeMap<String, usize>>,
-    /// Set when the ledger is to close, for whoever waits in the task for better times.
+    /// Set when the ledger is to close: from then on it does, whoever waits for that or not.
     closing: watch::Sender<bool>,
+    /// How that went.
+    closed: watch::Receiver<Option<Closed>>,
     options: LedgerOptions,
+}
+
+/// How closing a store went.
+pub(super) type Closed = Result<(), StorageError>;
+
+/// Has the ledger close when it is dropped.
+struct KeepsOpen(watch::Sender<bool>);
+
+impl Drop for KeepsOpen {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
 }
 
 /// Whether a ledger takes writes.
@@ -97,8 +114,6 @@ pub(super) enum Message {
     Consult(Box<dyn FnOnce(&mut Books) + Send>),
     /// Apply the bounds of history now.
     Trim(oneshot::Sender<()>),
-    /// Commit what is queued, end the watches, close the store.
-    Close(oneshot::Sender<Result<(), StorageError>>),
 }
 
 /// One write: staged in the task, it returns who is to be told what became of it.
@@ -125,10 +140,13 @@ impl Ledger {
         let (state_sender, state) = watch::channel(LedgerState::Open);
         let closing = watch::Sender::new(false);
         let (quarantined_sender, quarantined) = watch::channel(BTreeMap::new());
-        let signals = Signals { state: state_sender, closing: closing.subscribe() };
+        let (closed_sender, closed) = watch::channel(None);
+        let signals = Signals { state: state_sender, closing: closing.subscribe(), closed: closed_sender };
         let owner = Owner::open(storage, options.clone(), jobs, signals, quarantined_sender).await?;
         tokio::spawn(owner.run());
-        Ok(Self { shared: Arc::new(Shared { queue, state, quarantined, closing, options }) })
+        let keeps_open = Arc::new(KeepsOpen(closing.clone()));
+        let shared = Shared { queue, state, quarantined, closing, closed, options };
+        Ok(Self { shared: Arc::new(shared), _keeps_open: Some(keeps_open) })
     }
 
     /// The registry of one resource type, with what the store holds of it. Once for each type: clone
@@ -188,31 +206,28 @@ impl Ledger {
     #[cfg(feature = "testing")]
     pub async fn forget_history(&self) -> Result<(), Error> {
         let (clock, none) = (Arc::clone(&self.shared.options.clock), self.shared.options.history.with_max_events(0));
-        self.consult(move |books| books.trim(clock.now(), &none)).await
+        self.consult(move |books| books.trim(clock.instant(), &none)).await
     }
 
     /// Takes no more writes, commits what is queued, ends the watches after they have sent what was
-    /// committed, and closes the store. Reads go on. A second call does nothing.
+    /// committed, and closes the store. Reads go on. A second call waits for the first one's end, and tells the same.
+    ///
+    /// To drop the future once it was polled takes nothing back: the ledger closes all the same.
     ///
     /// # Errors
     /// When closing the store fails, or the ledger has failed before; nothing that was committed is
     /// lost.
     pub async fn close(&self) -> Result<(), StorageError> {
         self.shared.closing.send_replace(true);
-        let (done, wait) = oneshot::channel();
-        if self.send(Message::Close(done)).await.is_ok()
-            && let Ok(closed) = wait.await
-        {
-            return closed;
-        }
-        // Somebody else closed it first, or nobody can any more.
-        match *self.shared.state.borrow() {
-            LedgerState::Failed => {
-                let what = "its owner failed: the last writes may have been stored or not";
-                Err(StorageError::new("journal", StorageErrorKind::Unclear, what))
-            }
-            _ => Ok(()),
-        }
+        let mut closed = self.shared.closed.clone();
+        let closed = closed.wait_for(Option::is_some).await.map(|closed| closed.clone());
+        // The task ends without a word only with its runtime.
+        closed.ok().flatten().unwrap_or_else(|| Err(owner_failed()))
+    }
+
+    /// The same handle as one that does not keep the ledger open: for what runs for as long as others do.
+    pub(crate) fn into_weak(self) -> Self {
+        Self { _keeps_open: None, ..self }
     }
 
     pub(crate) fn options(&self) -> &LedgerOptions {
@@ -265,10 +280,15 @@ impl Ledger {
     ) -> Result<T, Error> {
         let (reply, wait) = oneshot::channel();
         let look = move |books: &mut Books| {
-            let _ = reply.send(look(books));
+            // What a type's own code does wrong fails its own registry only.
+            let seen = catch_unwind(AssertUnwindSafe(|| look(books))).map_err(|panic| {
+                tracing::error!(panic = panic_text(&*panic), "a look into the books panicked");
+                Error::internal("what is stored could not be read: the type's own code panicked")
+            });
+            let _ = reply.send(seen);
         };
         self.send(Message::Consult(Box::new(look))).await?;
-        wait.await.map_err(|_| self.gone())
+        wait.await.map_err(|_| self.gone())?
     }
 
     async fn send(&self, message: Message) -> Result<(), Error> {
@@ -287,6 +307,12 @@ impl Ledger {
             cause: Cause::unknown(),
         }
     }
+}
+
+/// Nobody knows how far the task came.
+pub(super) fn owner_failed() -> StorageError {
+    let what = "its owner failed: the last writes may have been stored or not";
+    StorageError::new("journal", StorageErrorKind::Unclear, what)
 }
 
 /// The text of a panic, for the log.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::resource::Timestamp;
 
-/// Tells the time. The registry looks at no other clock for what it stores, nor for how long a lease lasts.
+/// Tells the time. The registry looks at no other clock for what it stores, nor for how long a lease lasts or history is kept.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Now, as people write it. It may be set, backward too.
     fn now(&self) -> Timestamp;
@@ -139,7 +139,8 @@ impl LedgerOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {
-    /// Events of at most this age: 1 h.
+    /// Events of at most this age: 1 h. It is counted on [`Clock::instant`], which nobody sets; what an earlier run wrote is as old as
+    /// the time of day says when it is loaded.
     pub max_age: Duration,
     /// At most so many events: 100,000.
     pub max_events: usize,

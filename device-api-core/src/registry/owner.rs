@@ -6,12 +6,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::books::Books;
-use super::ledger::{LedgerState, Message, QUEUE, Work, panic_text};
+use super::ledger::{Closed, LedgerState, Message, QUEUE, Work, owner_failed, panic_text};
 use super::options::LedgerOptions;
 use super::salvage;
 use super::stage::{Stage, Staged};
@@ -31,6 +31,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Signals {
     pub(super) state: watch::Sender<LedgerState>,
     pub(super) closing: watch::Receiver<bool>,
+    /// How closing went, once it is over.
+    pub(super) closed: watch::Sender<Option<Closed>>,
 }
 
 /// The owner of a store.
@@ -70,8 +72,9 @@ impl Owner {
             *counts.entry(record.resource).or_default() += 1;
         }
         quarantined.send_replace(counts);
-        let mut books = Books::open(snapshot, quarantined, options.clock.now())?;
-        books.trim(options.clock.now(), &options.history);
+        let now = options.clock.instant();
+        let mut books = Books::open(snapshot, quarantined, options.clock.now(), now)?;
+        books.trim(now, &options.history);
         let next_probe = (Instant::now(), PROBE_PAUSE.0);
         let mut owner = Self { storage, books, options, queue, signals, is_refusing: false, next_probe };
         // A store that takes no writes is opened all the same: what it holds can be read.
@@ -81,29 +84,43 @@ impl Owner {
 
     /// Works until the ledger is closed or every handle is gone.
     pub(super) async fn run(mut self) {
+        let (state, closed) = (self.signals.state.clone(), self.signals.closed.clone());
         // Writes that panic are caught one by one; what panics here is the store, or a bug. Nobody must
         // go on waiting for it.
-        match AssertUnwindSafe(self.work_until_closed()).catch_unwind().await {
-            Ok(End::Closed(done)) => self.finish(done).await,
-            Ok(End::Failed) => self.books.close(),
-            Err(panic) => {
-                tracing::error!(panic = panic_text(&*panic), "the owner of the store panicked: no more writes");
-                self.signals.state.send_replace(LedgerState::Failed);
+        let ended = match AssertUnwindSafe(self.work_until_closed()).catch_unwind().await {
+            Ok(End::Closed) => AssertUnwindSafe(self.finish()).catch_unwind().await,
+            Ok(End::Failed) => {
                 self.books.close();
+                Ok(Err(owner_failed()))
             }
+            Err(panic) => {
+                state.send_replace(LedgerState::Failed);
+                self.books.close();
+                Err(panic)
+            }
+        };
+        let outcome = ended.unwrap_or_else(|panic| {
+            tracing::error!(panic = panic_text(&*panic), "the owner of the store panicked: no more writes");
+            state.send_replace(LedgerState::Failed);
+            Err(owner_failed())
+        });
+        if let Err(failure) = &outcome {
+            tracing::warn!(error = failure as &dyn std::error::Error, "closing the store failed");
         }
+        closed.send_replace(Some(outcome));
     }
 
     async fn work_until_closed(&mut self) -> End {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut closing = self.signals.closing.clone();
         let mut messages = Vec::with_capacity(QUEUE);
         let mut is_crowded = false;
         loop {
             tokio::select! {
                 count = self.queue.recv_many(&mut messages, QUEUE) => {
                     if count == 0 {
-                        return End::Closed(None);
+                        return End::Closed;
                     }
                     if is_crowded {
                         // Those who were answered just now, and write again, come into the same batch:
@@ -114,15 +131,14 @@ impl Owner {
                         }
                     }
                     is_crowded = messages.len() > 1;
-                    if let Some(done) = self.work(&mut messages).await {
-                        return End::Closed(Some(done));
-                    }
+                    self.work(&mut messages).await;
                 }
                 _ = tick.tick() => {
                     self.trim();
                     self.compact().await;
                     self.probe_when_due().await;
                 }
+                _ = async { closing.wait_for(|closing| *closing).await.is_err() } => break,
             }
             if self.state() == LedgerState::Failed {
                 return End::Failed;
@@ -132,13 +148,17 @@ impl Owner {
                 self.compact().await;
             }
         }
+        // What was queued before the queue closed is still written.
+        self.queue.close();
+        while self.queue.recv_many(&mut messages, QUEUE).await > 0 {
+            self.work(&mut messages).await;
+        }
+        if self.state() == LedgerState::Failed { End::Failed } else { End::Closed }
     }
 
-    /// Does what is asked, writes that stand side by side in one batch. Returns who wants to know
-    /// about the end, if that was asked for.
-    async fn work(&mut self, messages: &mut Vec<Message>) -> Option<Closer> {
+    /// Does what is asked, writes that stand side by side in one batch.
+    async fn work(&mut self, messages: &mut Vec<Message>) {
         let mut writes = Vec::with_capacity(messages.len());
-        let mut end = None;
         for message in messages.drain(..) {
             if let Message::Write(work) = message {
                 writes.push(work);
@@ -157,12 +177,10 @@ impl Owner {
                     self.trim();
                     let _ = done.send(());
                 }
-                Message::Close(done) => end = Some(done),
                 Message::Write(_) => {}
             }
         }
         self.write(writes).await;
-        end
     }
 
     /// Stages and commits writes, in batches, and for each then in this order: makes its events visible,
@@ -206,7 +224,7 @@ impl Owner {
                     publish();
                 }
                 self.books.usage = staged.usage;
-                self.books.note(&staged.records, self.options.clock.now(), &self.options.history);
+                self.books.note(&staged.records, self.options.clock.instant(), &self.options.history);
                 staged.records.iter().for_each(audit);
                 self.next_probe.1 = PROBE_PAUSE.0;
                 self.takes_writes();
@@ -246,42 +264,23 @@ impl Owner {
         })
     }
 
-    async fn finish(mut self, done: Option<Closer>) {
-        // What was queued before the queue closed is still written.
-        self.queue.close();
-        let mut messages = Vec::new();
-        while self.queue.recv_many(&mut messages, QUEUE).await > 0 {
-            self.work(&mut messages).await;
-        }
+    async fn finish(mut self) -> Closed {
         let sound = matches!(self.state(), LedgerState::Open | LedgerState::Refusing);
         self.signals.state.send_replace(LedgerState::Closed);
         self.books.close();
         // So that what was forgotten stays forgotten, however long the next owner's history is.
         while sound && self.compact().await {}
-        let closed = self.storage.close().await;
-        match done {
-            Some(done) => {
-                let _ = done.send(closed);
-            }
-            None => {
-                if let Err(failure) = closed {
-                    tracing::warn!(error = &failure as &dyn std::error::Error, "closing the store failed");
-                }
-            }
-        }
+        self.storage.close().await
     }
 }
 
 /// How the task's work ends.
 enum End {
-    /// The ledger is to close, and somebody may want to know how that goes.
-    Closed(Option<Closer>),
+    /// The ledger is to close.
+    Closed,
     /// The store is not what was written: nothing that is done here mends it.
     Failed,
 }
-
-/// Who wants to know how closing went.
-type Closer = oneshot::Sender<Result<(), StorageError>>;
 
 /// One line for each committed write, for whoever turns this target on.
 fn audit(record: &Record) {

@@ -70,6 +70,11 @@ impl<R: Resource> Registry<R> {
         Self { actor: actor.into(), ..self.clone() }
     }
 
+    /// The same registry as one that does not keep its ledger open.
+    pub(crate) fn into_weak(self) -> Self {
+        Self { ledger: self.ledger.into_weak(), ..self }
+    }
+
     /// The ledger that this registry writes through.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {

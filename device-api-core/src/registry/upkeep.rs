@@ -140,11 +140,11 @@ impl Owner {
         let loaded = timeout(self.options.write_timeout, self.storage.load()).await;
         let snapshot =
             loaded.map_err(|_| StorageError::new("journal", StorageErrorKind::Unclear, "loading took too long"))??;
-        self.books.catch_up(snapshot, self.options.clock.now(), &self.options.history)
+        self.books.catch_up(snapshot, self.options.clock.instant(), &self.options.history)
     }
 
     pub(super) fn trim(&mut self) {
-        self.books.trim(self.options.clock.now(), &self.options.history);
+        self.books.trim(self.options.clock.instant(), &self.options.history);
     }
 
     /// Lets the store forget what memory has forgotten, a step of it at most. Says whether it did.

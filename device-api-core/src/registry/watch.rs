@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use tokio::task::consume_budget;
 use tokio::time::Instant;
 
 use super::cache::{Announced, Cache, Event};
+use super::ledger::panic_text;
 use super::{Bookmark, WatchEvent};
 use crate::Error;
 use crate::resource::{Key, Resource};
@@ -32,6 +34,8 @@ const BATCH: (usize, usize) = (64, 256 << 10);
 /// A watch costs its reader's place in the history and nothing else; dropping it ends it.
 pub struct Watch<R> {
     stream: Pin<Box<dyn Stream<Item = Result<WatchEvent<R>, Error>> + Send>>,
+    /// Whether the stream did, and must not be polled again.
+    has_panicked: bool,
 }
 
 impl<R> fmt::Debug for Watch<R> {
@@ -44,7 +48,15 @@ impl<R> Stream for Watch<R> {
     type Item = Result<WatchEvent<R>, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.stream.as_mut().poll_next(context)
+        if self.has_panicked {
+            return Poll::Ready(None);
+        }
+        // Selecting runs the type's own code: what that does wrong ends this watch, and nothing beside it.
+        catch_unwind(AssertUnwindSafe(|| self.stream.as_mut().poll_next(context))).unwrap_or_else(|panic| {
+            tracing::error!(panic = panic_text(&*panic), "a watch panicked");
+            self.has_panicked = true;
+            Poll::Ready(Some(Err(Error::internal("the watch failed in the server"))))
+        })
     }
 }
 
@@ -55,7 +67,7 @@ impl<R: Resource> Watch<R> {
             Some((item, cursor))
         });
         // Whoever polls again after the end is told so again.
-        Self { stream: Box::pin(stream.fuse()) }
+        Self { stream: Box::pin(stream.fuse()), has_panicked: false }
     }
 
     /// The next event; `None` when the watch has ended. Dropping the future loses no event.

@@ -3,14 +3,15 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a backend failed: the one error that every backend's own converts into, once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StorageError {
     backend: &'static str,
     kind: StorageErrorKind,
     what: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What a failure means to the ledger.
@@ -55,7 +56,7 @@ impl StorageError {
     /// The same failure with what it came from.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 

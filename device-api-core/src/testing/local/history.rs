@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Fixture, LocalCase, Running, list};
 use crate::error::Reason;
 use crate::registry::{History, ListParams, VersionMatch, WatchParams};
-use crate::resource::Gpu;
+use crate::resource::{Gpu, Timestamp};
 use crate::testing::contract::ready;
 use crate::testing::expect::{DEADLINE, Events, names, refused, watch_refusal, within};
 use crate::testing::given::{
@@ -21,6 +21,8 @@ pub(super) fn cases() -> Vec<LocalCase> {
         rule_4_2_what_is_over_the_bytes_of_events_is_expired,
         rule_4_2_what_is_over_the_age_of_events_is_expired,
         rule_4_2_what_is_within_every_bound_is_not_expired,
+        rule_4_2_a_time_of_day_that_is_set_forgets_nothing_and_keeps_nothing,
+        rule_4_2_a_time_of_day_that_was_set_while_the_server_was_down_keeps_nothing,
         rule_3_4_a_continue_token_that_is_too_old_is_expired,
         rule_2_4_forgetting_history_forgets_no_object,
         rule_3_3_what_was_forgotten_stays_forgotten_across_a_restart,
@@ -129,6 +131,48 @@ async fn rule_4_2_what_is_within_every_bound_is_not_expired(mut fixture: Fixture
     for expected in old + 1..=old + 201 {
         assert_eq!(number(events.event::<Gpu>("an event within the bounds").await.resource_version()), expected);
     }
+    running.stop().await;
+}
+
+/// So far can a clock be wrong that is set when the network is there.
+const YEARS: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
+
+async fn rule_4_2_a_time_of_day_that_is_set_forgets_nothing_and_keeps_nothing(mut fixture: Fixture) {
+    let age = Duration::from_secs(600);
+    fixture.options = fixture.options.with_history(History::default().with_max_age(age));
+    let running = fixture.start().await;
+    let start = fixture.clock.now();
+    let old = version(&*create(&running.gpus, &gpu("x")).await);
+    for (round, now) in [start.plus(YEARS), start, Timestamp::UNIX_EPOCH].into_iter().enumerate() {
+        fixture.clock.set(now);
+        running.ledger.trim().await.expect("the ledger is open");
+        change(&running, round).await;
+        assert_eq!(watch_refusal_or_start(&running, old).await, None, "no time has passed, but it is {now}");
+    }
+    // It is long before what was written first, and time passes all the same.
+    fixture.clock.advance(age * 2);
+    running.ledger.trim().await.expect("the ledger is open");
+    is_forgotten(&running, old).await;
+    running.stop().await;
+}
+
+async fn rule_4_2_a_time_of_day_that_was_set_while_the_server_was_down_keeps_nothing(mut fixture: Fixture) {
+    let age = Duration::from_secs(600);
+    fixture.options = fixture.options.with_history(History::default().with_max_age(age));
+    let running = fixture.start().await;
+    let old = version(&*create(&running.gpus, &gpu("x")).await);
+    change(&running, 0).await;
+    running.stop().await;
+
+    fixture.clock.set(Timestamp::UNIX_EPOCH);
+    let running = fixture.start().await;
+    assert_eq!(watch_refusal_or_start(&running, old).await, None, "what seems to be of the future is young");
+    fixture.clock.advance(age / 2);
+    change(&running, 1).await;
+    assert_eq!(watch_refusal_or_start(&running, old).await, None, "half of its time has passed");
+    fixture.clock.advance(age);
+    running.ledger.trim().await.expect("the ledger is open");
+    is_forgotten(&running, old).await;
     running.stop().await;
 }
 

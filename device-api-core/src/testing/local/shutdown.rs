@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rules 3.1, 4.5 and section 5 around the end of a ledger.
 
-use super::{Fixture, LocalCase, list};
+use std::time::Duration;
+
+use super::{Fixture, LocalCase, Running, list};
 use crate::error::Reason;
-use crate::registry::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use crate::registry::{DeleteParams, LedgerState, ListParams, PostParams, WatchEvent, WatchParams};
 use crate::resource::Gpu;
+use crate::storage::StorageErrorKind;
 use crate::testing::expect::{Events, refused, within};
 use crate::testing::given::{create, gpu, latest, merge, version, with_uuid};
+use crate::testing::{Call, Fault};
 
 pub(super) fn cases() -> Vec<LocalCase> {
     list![
@@ -16,6 +20,8 @@ pub(super) fn cases() -> Vec<LocalCase> {
         rule_5_unavailable_is_for_writes_after_close,
         rule_3_1_what_was_acknowledged_before_a_close_is_there_after_a_restart,
         rule_3_1_closing_twice_is_closing_once,
+        rule_3_1_a_close_that_nobody_waits_for_closes_all_the_same,
+        rule_3_1_a_close_that_nobody_waits_for_ends_a_recovery_too,
     ]
 }
 
@@ -120,4 +126,56 @@ async fn rule_3_1_closing_twice_is_closing_once(fixture: Fixture) {
     let again = running.ledger.clone();
     running.stop().await;
     within("a second close", again.close()).await.expect("a second close does nothing");
+}
+
+/// Begins to close the ledger, and does not wait for it.
+async fn begin_to_close(running: &Running) {
+    let _ = tokio::time::timeout(Duration::ZERO, running.ledger.close()).await;
+}
+
+async fn until_closed(running: &Running) {
+    let mut state = running.ledger.state();
+    let closed = within("the ledger to close", state.wait_for(|state| *state == LedgerState::Closed)).await;
+    closed.expect("the state is told until the end");
+}
+
+async fn rule_3_1_a_close_that_nobody_waits_for_closes_all_the_same(fixture: Fixture) {
+    let running = fixture.start().await;
+    fixture.faults.next(Call::Commit, Fault::Hang);
+    // More than the queue has places for, so that nothing more goes through it.
+    let writers: Vec<_> = (0..600)
+        .map(|write| {
+            let gpus = running.gpus.clone();
+            tokio::spawn(async move { gpus.create(&PostParams::default(), &gpu(&format!("x-{write}"))).await })
+        })
+        .collect();
+    within("the commit to hang", fixture.faults.hanging()).await;
+    begin_to_close(&running).await;
+    fixture.faults.release();
+    until_closed(&running).await;
+    let mut acknowledged = 0;
+    for writer in writers {
+        match within("the writers to be answered", writer).await.expect("no panic") {
+            Ok(_) => acknowledged += 1,
+            Err(error) => assert_eq!(error.reason(), Reason::ServiceUnavailable, "{error}"),
+        }
+    }
+    running.stop().await;
+    let running = fixture.start().await;
+    assert_eq!(running.gpus.list(&ListParams::default()).await.expect("a list").items.len(), acknowledged);
+    running.stop().await;
+}
+
+async fn rule_3_1_a_close_that_nobody_waits_for_ends_a_recovery_too(fixture: Fixture) {
+    let running = fixture.start().await;
+    fixture.faults.next(Call::Commit, Fault::LoseRequest);
+    fixture.faults.always(Call::Load, Fault::Refuse(StorageErrorKind::Busy));
+    let gpus = running.gpus.clone();
+    let writer = tokio::spawn(async move { gpus.create(&PostParams::default(), &gpu("x")).await });
+    let mut state = running.ledger.state();
+    within("the ledger to notice", state.wait_for(|state| *state == LedgerState::Recovering)).await.expect("a state");
+    begin_to_close(&running).await;
+    until_closed(&running).await;
+    refused(writer.await.expect("no panic"), Reason::ServiceUnavailable, "a write of which nobody knows");
+    running.stop().await;
 }
