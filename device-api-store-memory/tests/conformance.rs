@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use device_api_core::storage::{Storage, StorageError};
-use device_api_core::testing::{Backend, Site, run};
+use device_api_core::testing::{Backend, Site, Tear, run};
 use device_api_store_memory::Memory;
 
 #[derive(Debug)]
@@ -27,6 +27,10 @@ impl Backend for MemoryBackend {
 impl Site for MemorySite {
     async fn open(&self) -> Result<Box<dyn Storage>, StorageError> {
         Ok(Box::new(self.0.open()?))
+    }
+
+    async fn tear(&self, _: &Tear) -> Result<Option<Box<dyn Site>>, StorageError> {
+        Ok(None)
     }
 }
 

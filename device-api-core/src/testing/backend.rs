@@ -39,6 +39,55 @@ pub trait Site: Debug + Send + Sync {
     /// # Errors
     /// What the backend's own open gives.
     async fn open(&self) -> Result<Box<dyn Storage>, StorageError>;
+
+    /// What a power cut leaves of the store as it is now: a copy of it, elsewhere, whose last write is [torn](Tear::apply). The store
+    /// is open meanwhile, and stays so. `None` where nothing outlives the process.
+    ///
+    /// # Errors
+    /// When there is no copy to be had; the case fails.
+    async fn tear(&self, tear: &Tear) -> Result<Option<Box<dyn Site>>, StorageError>;
+}
+
+/// A write of which only a part has reached the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tear {
+    /// How much has, in 256ths of what was to be written.
+    pub kept: u8,
+    /// What is where the rest should be.
+    pub rest: Rest,
+}
+
+/// What is found where a disk did not write: any of these was seen, by file system and disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rest {
+    /// The file is shorter.
+    Gone,
+    /// The file has its length, which is written before what is in it.
+    Zeros,
+    /// Something else, as of a file that was deleted, with ends of lines in it.
+    Garbage,
+}
+
+impl Tear {
+    /// Tears the last write to a file, which began at `start` and goes to the end.
+    pub fn apply(&self, file: &mut Vec<u8>, start: usize) {
+        let written = file.len().saturating_sub(start);
+        let kept = start + (written * usize::from(self.kept) / 256).min(written.saturating_sub(1));
+        match self.rest {
+            Rest::Gone => file.truncate(kept),
+            Rest::Zeros => file.iter_mut().skip(kept).for_each(|byte| *byte = 0),
+            Rest::Garbage => {
+                for (index, byte) in file.iter_mut().enumerate().skip(kept) {
+                    *byte = match index % 97 {
+                        0 => b'\n',
+                        _ => byte.wrapping_mul(31).wrapping_add(index as u8 | 1),
+                    };
+                }
+            }
+        }
+    }
 }
 
 /// What a case does: it panics when the backend breaks a promise.
