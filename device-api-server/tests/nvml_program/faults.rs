@@ -222,3 +222,31 @@ async fn the_drivers_word_ends_what_it_speaks_of_and_is_waited_for_where_only_it
     standin.changes(|script| script.gpus[0].recovery_action = Some(0));
     says(&gpus, &name(0), &[(NVML_READY, "True Recovered"), (XID_HEALTHY, "True NoXid")]).await;
 }
+
+#[tokio::test]
+async fn an_xid_of_an_instance_that_is_not_there_marks_the_gpu_and_all_its_parts_whatever_it_is_divided_into() {
+    // Of an old driver, which does not say that nothing is to be done.
+    let mut script = divided();
+    script.driver_version = "535.261.03".to_owned();
+    script.gpus.iter_mut().for_each(|gpu| gpu.recovery_action = None);
+    let standin = Standin::new(&script);
+    let server = server(&real(&standin));
+    let gpus = server.api();
+    all_healthy(&gpus, 4).await;
+    standin.xid(1, 95, Some((9, 0)));
+    // A GPU that is not divided.
+    standin.xid(0, 95, Some((1, 0)));
+    let [first, second] = PARTS.map(str::to_lowercase);
+    for object in [&name(0), &name(1), &first, &second] {
+        says(&gpus, object, &[(XID_HEALTHY, "False Xid95"), ("ResetRequired", "True GpuReset")]).await;
+    }
+    // The fault of an instance is the GPU's once the instance is no more.
+    standin.xid(1, 109, Some((2, 0)));
+    becomes(&gpus, &second, |gpu| gpu.status.xids.iter().any(|record| record.xid == 109)).await;
+    assert!(gpus.get(&first).await.unwrap().status.xids.iter().all(|record| record.xid != 109));
+    standin.changes(|script| script.gpus[1].mig_devices.truncate(1));
+    let is_gone = |gpu: &Gpu| gpu.status.xids.iter().any(|record| record.xid == 109 && record.instance_gone);
+    for object in [&name(1), &first] {
+        becomes(&gpus, object, is_gone).await;
+    }
+}

@@ -9,6 +9,7 @@
 mod bench;
 mod diary;
 mod driver_states;
+mod ecc;
 mod hangs;
 mod lost;
 mod mig;

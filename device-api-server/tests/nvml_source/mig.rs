@@ -123,3 +123,67 @@ async fn mig_devices_whose_gpu_has_no_object_any_more_go_when_their_gpu_is_not_t
     bench.at(100).await;
     assert_eq!(bench.api.names().await.len(), 4);
 }
+
+/// The fault of an instance, and what becomes of the division after it, with a driver that tells nothing.
+fn fault_then(after: &str) -> String {
+    let one = step("20s", "xid", "gpu = 0, xid = 95, gpu_instance = 9, compute_instance = 0")
+        + &step("20s", "xid", "gpu = 0, xid = 13, gpu_instance = 9, compute_instance = 0");
+    node(1) + "recovery_action = false\n" + &step("5s", "mig_on", SEVEN) + &one + after
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_is_due_is_due_however_the_gpu_is_divided_meanwhile() {
+    let three = step("40s", "mig_on", "gpu = 0, profiles = [\"3g.40gb\"]");
+    for (after, parts) in [(step("40s", "mig_off", "gpu = 0"), vec![]), (three, vec![part(1)])] {
+        let mut bench = Bench::plays(&fault_then(&after)).await;
+        bench.at(39).await;
+        assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "True NoXid");
+        let whole = bench.until_on(0, "XidHealthy", "False Xid95").await;
+        assert!(bench.now() < seconds(43), "{:?}", bench.now());
+        assert_eq!((on(&whole, "ResetRequired"), action(&whole)), ("True GpuReset".into(), "COMPONENT_RESET"));
+        bench.at(60).await;
+        for name in &parts {
+            let gpu = bench.api.gpus.get(name).await.unwrap();
+            assert_eq!((on(&gpu, "XidHealthy"), xids(&gpu)), ("False Xid95".into(), vec![(95, 1, true)]));
+        }
+        bench.restart().await;
+        bench.at(200).await;
+        assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "False Xid95", "over a restart, too");
+        assert_eq!(bench.api.names().await.len(), 1 + parts.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_instance_has_nothing_of_an_old_one_with_its_ids() {
+    // Whole for a while, then divided as before: the UUIDs are the same.
+    let anew = step("60s", "mig_off", "gpu = 0") + &step("120s", "mig_on", SEVEN);
+    let bench = Bench::plays(&fault_then(&anew).replace("recovery_action = false\n", "")).await;
+    bench.api.until(&part(9), |gpu| on(gpu, "NVMLReady") == "True Recovered").await;
+    assert!(bench.now() < seconds(60), "the driver wants nothing done: {:?}", bench.now());
+    bench.api.until_gone(&part(9)).await;
+    bench.at(150).await;
+    for instance in 7..14 {
+        let gpu = bench.api.gpus.get(&part(instance)).await.unwrap();
+        assert_eq!((on(&gpu, "NVMLReady"), xids(&gpu)), ("True Healthy".into(), vec![]), "{instance}");
+    }
+    assert_eq!(xids(&*bench.gpu(0).await), [(95, 1, false), (13, 1, false)], "the GPU's history has it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_xid_of_an_instance_that_nobody_knows_marks_the_gpu_and_all_its_parts() {
+    for (division, named, objects) in [
+        ("mig = [\"3g.40gb\", \"3g.40gb\"]\n", "gpu_instance = 9, compute_instance = 0", 3),
+        ("mig = [\"3g.40gb\", \"3g.40gb\"]\n", "gpu_instance = 1, compute_instance = 5", 3),
+        ("", "gpu_instance = 1, compute_instance = 0", 1),
+    ] {
+        let fault = step("20s", "xid", &format!("gpu = 0, xid = 95, {named}"));
+        let bench = Bench::plays(&(node(1) + "recovery_action = false\n" + division + &fault)).await;
+        bench.at(100).await;
+        let names = bench.api.names().await;
+        assert_eq!(names.len(), objects);
+        for name in &names {
+            let gpu = bench.api.gpus.get(name).await.unwrap();
+            assert_eq!((on(&gpu, "XidHealthy"), action(&gpu)), ("False Xid95".into(), "COMPONENT_RESET"), "{named}");
+        }
+    }
+}

@@ -6,17 +6,21 @@
 
 mod acknowledgement;
 mod conditions;
+mod ecc;
 mod history;
+mod parts;
 mod reading;
+mod stored;
 mod verdict;
 mod words;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use device_api_core::resource::{GpuStatus, MigDevice, Timestamp, XidRecord, condition};
+use device_api_core::resource::{GpuDevice, MigDevice, Timestamp, XidRecord};
 
+use self::ecc::{Ecc, Finding};
 use self::history::History;
+use self::parts::Parts;
 use self::reading::Reading;
 use super::driver::{DriverError, EventKind, RecoveryAction, Vitals};
 use super::policy::{Judgement, Policy};
@@ -44,8 +48,9 @@ pub const CONDITION_TYPES: [&str; 7] =
 
 /// How many readings in a row have to say that all is well before a fault is over.
 const CONFIRMED: u8 = 2;
-/// How far apart two processes note the same event at most.
-const SAME_EVENT: Duration = Duration::from_secs(1);
+/// An uncorrectable error that stayed within one application, and one that did not.
+const CONTAINED: u32 = 94;
+const UNCONTAINED: u32 = 95;
 
 /// What is known of one GPU's health.
 ///
@@ -77,8 +82,9 @@ pub struct Chart {
     /// Whether the driver delivers the GPU's events; `None` before anybody asked it to.
     subscription: Option<Result<(), DriverError>>,
     history: History,
+    parts: Parts,
     recovery: Reading<RecoveryAction>,
-    ecc_uncorrected: Reading<u64>,
+    ecc: Ecc,
     remapping_pending: Reading<bool>,
     remapping_failed: Reading<bool>,
     /// How many readings in a row, since the last XID that stands, said that nothing is to be done.
@@ -113,8 +119,9 @@ impl Chart {
             link: Link::Unread,
             subscription: None,
             history: History::default(),
+            parts: Parts::default(),
             recovery: Reading::Untold,
-            ecc_uncorrected: Reading::Untold,
+            ecc: Ecc::new(),
             remapping_pending: Reading::Untold,
             remapping_failed: Reading::Untold,
             verdicts: 0,
@@ -124,25 +131,7 @@ impl Chart {
         }
     }
 
-    /// Takes over what the stored object says, before anything else is told: our own restart makes nothing well. An XID
-    /// that stood in another boot of the node is over; what the policy of today ignores is, too.
-    pub fn adopt(&mut self, status: &GpuStatus) {
-        self.history = History::adopt(&status.xids, self.judging(), self.boot_id.as_deref());
-        let find = |type_: &str| condition::find(&status.conditions, type_);
-        self.troubled = find(NVML_READY).is_some_and(conditions::tells_of_trouble);
-        // An XID implies one or two of them; a driver that tells its recovery action tells of all.
-        if [RESET_REQUIRED, REBOOT_REQUIRED, DRAIN_REQUIRED].iter().all(|type_| find(type_).is_some()) {
-            self.recovery.expect();
-        }
-        if find(ROW_REMAP_HEALTHY).is_some() {
-            self.remapping_pending.expect();
-        }
-        if find(ECC_HEALTHY).is_some() {
-            self.ecc_uncorrected.expect();
-        }
-    }
-
-    /// Takes an event. XIDs are counted exactly, and the last 32 kept, apart for each instance. ECC events are no XIDs:
+    /// Takes an event. XIDs are counted exactly, apart for each instance. ECC events are no XIDs:
     /// they say that the vitals are worth a look.
     ///
     /// Whether it outdates readings that have begun already: [`Self::early_vitals`].
@@ -158,7 +147,8 @@ impl Chart {
                     ..XidRecord::default()
                 };
                 let judgement = self.judging()(xid);
-                let stands = self.history.occurred(seen, judgement);
+                let stands = self.history.occurred(seen, judgement, &self.parts);
+                self.ecc.was_contained |= xid == CONTAINED && !stands;
                 if stands {
                     (self.verdicts, self.clean) = (0, 0);
                 }
@@ -199,6 +189,7 @@ impl Chart {
                 let was_reset = entry.record.reset_requested && entry.action.is_cured_by(Cure::Reset);
                 entry.heeds_driver || was_reset
             });
+            self.ecc.is_settled = true;
         }
         if self.clean >= CONFIRMED {
             self.history.settle(|entry| entry.action == Action::NonePublished);
@@ -210,31 +201,17 @@ impl Chart {
     pub fn early_vitals(&mut self, vitals: &Vitals) {
         self.link = Link::Answers;
         self.recovery.read(vitals.recovery_action);
-        self.ecc_uncorrected.read(vitals.ecc_uncorrected_volatile);
+        let has_new_errors = self.ecc.read(vitals.ecc_uncorrected_volatile);
         self.remapping_pending.read(vitals.remapping_pending);
         self.remapping_failed.read(vitals.remapping_failed);
-        if vitals.recovery_action != Some(RecoveryAction::None) {
+        if has_new_errors || vitals.recovery_action != Some(RecoveryAction::None) {
             self.verdicts = 0;
         }
+        self.ecc.is_settled &= vitals.recovery_action.is_none_or(|action| action == RecoveryAction::None);
         if is_faulty(vitals) {
             self.clean = 0;
         }
         self.judge();
-    }
-
-    /// Takes over what another process of the source, which held the lease meanwhile, found to be over.
-    pub fn heed(&mut self, stored: &[XidRecord]) {
-        let is_over = |record: &XidRecord| {
-            let same = |other: &&XidRecord| {
-                (other.xid, other.gpu_instance_id, other.compute_instance_id)
-                    == (record.xid, record.gpu_instance_id, record.compute_instance_id)
-            };
-            // Each notes the time at which an event reached it.
-            let was_seen = |last: Timestamp| record.last_seen.is_none_or(|own| own.since(last) <= SAME_EVENT);
-            let stored = stored.iter().find(same).filter(|other| !other.standing);
-            stored.and_then(|other| other.last_seen).is_some_and(was_seen)
-        };
-        self.history.settle(|entry| is_over(&entry.record));
     }
 
     /// Takes which driver there is, such as `580.95.05`: by its branch it speaks of more XIDs or fewer. Where nobody knows, its
@@ -268,7 +245,7 @@ impl Chart {
         self.link = Link::Unread;
         self.subscription = None;
         self.recovery.lapse();
-        self.ecc_uncorrected.lapse();
+        self.ecc.lapse();
         self.remapping_pending.lapse();
         self.remapping_failed.lapse();
         (self.verdicts, self.clean) = (0, 0);
@@ -281,11 +258,6 @@ impl Chart {
         (self.verdicts, self.clean) = (0, 0);
     }
 
-    /// Takes a person's word that XIDs are dealt with.
-    pub fn acknowledge(&mut self, xids: &Acknowledgement) {
-        self.history.settle(|entry| xids.covers(entry.record.xid));
-    }
-
     /// Whether a fault stands somewhere on the GPU, or may: its vitals should be read more often.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
@@ -294,14 +266,23 @@ impl Chart {
             || self.history.standing().next().is_some()
             || self.recovery.told().is_some_and(|action| action != RecoveryAction::None)
             || [self.remapping_pending.told(), self.remapping_failed.told()].contains(&Some(true))
-            || self.has_ecc_fault() == Some(true)
+            || matches!(self.ecc_finding(None), Some(Finding::Awaiting | Finding::Fault))
     }
 
-    /// The XIDs that this MIG device should know of, or all those of the GPU (`None`), the latest last.
+    /// The XIDs that this MIG device should know of, or those of the GPU and all its parts (`None`), the latest last: the 32 that
+    /// matter most.
     #[must_use]
     pub fn xids(&self, mig: Option<&MigDevice>) -> Vec<XidRecord> {
-        let entries = self.history.entries().filter(|entry| mig.is_none() || entry.concerns(mig));
-        entries.map(|entry| entry.record.clone()).collect()
+        let concerns = |record: &XidRecord| mig.is_none() || self.parts.concern(record, mig);
+        history::shown(self.history.entries().filter(|entry| concerns(&entry.record)))
+    }
+
+    /// Takes how the GPU is divided now: its MIG devices with their UUIDs. A fault of an instance that is no more is the GPU's,
+    /// and not that of another instance with the same ids.
+    pub fn divided(&mut self, parts: &[(String, GpuDevice)]) {
+        let parts = parts.iter().filter_map(|(uuid, device)| Some((uuid.clone(), device.mig.clone()?)));
+        let before = std::mem::replace(&mut self.parts, Parts::new(parts));
+        self.history.divided(&before, &self.parts);
     }
 }
 

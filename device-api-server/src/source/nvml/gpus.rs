@@ -148,6 +148,9 @@ impl Gpus {
     /// Takes over what a GPU is.
     pub(super) fn described(&mut self, uuid: &str, mut description: Description) {
         let Some(known) = self.known.get_mut(uuid) else { return };
+        if let Some(parts) = &description.mig_devices {
+            known.chart.divided(parts);
+        }
         description.mig_devices = description.mig_devices.or(known.description.mig_devices.take());
         known.description = description;
         self.refresh(uuid);

@@ -80,6 +80,33 @@ pub fn explain(xid: u32) -> Explanation {
     }
 }
 
+/// Whether an XID is about what all instances of a GPU share, whichever instance it names: the bus, the power supply, the
+/// links, the system processors, the `InfoROM`, the keys of a virtual machine, or the whole chip. Errors of memory, engines
+/// and channels are those of the instance that they name: instances have their own.
+#[must_use]
+pub(super) fn concerns_the_chip(xid: u32) -> bool {
+    matches!(
+        xid,
+        46 | 54
+            | 61
+            | 62
+            | 64
+            | 74
+            | 78
+            | 79
+            | 110
+            | 119
+            | 120
+            | 136
+            | 140
+            | 143..=151
+            | 154..=156
+            | 158
+            | 159
+            | 162..=170
+    )
+}
+
 /// What to do about an XID whose meaning only the driver can tell, where it does not. The decoded tables of 144 to 149 are
 /// for the most part about nothing, all of 150 asks for a reset; of 74 and 159 a reset is the safe answer.
 fn without_driver(xid: u32) -> Option<Action> {

@@ -296,3 +296,9 @@ fn the_document_lists_what_the_driver_speaks_of() {
     let row = format!("| never | {} |", ranges(silent));
     assert!(document.lines().any(|line| line.starts_with(&row)), "docs/nvml.md lacks:\n{row}");
 }
+
+#[test]
+fn the_document_lists_what_concerns_the_chip() {
+    let row = format!("`{}`", ranges((1..=172).filter(|xid| concerns_the_chip(*xid))));
+    assert!(document().contains(&row), "docs/nvml.md lacks:\n{row}");
+}

@@ -6,17 +6,22 @@ use std::cmp::Reverse;
 use device_api_core::resource::{Condition, ConditionStatus, MigDevice, RecommendedAction};
 
 use super::super::driver::{DriverError, RecoveryAction};
-use super::super::xid::Action;
+use super::super::xid::{Action, explain};
+use super::ecc::Finding;
 use super::history::Entry;
 use super::verdict::{needs, word};
 use super::words::{broken, condition, sentences, status};
 use super::{
-    Chart, DRAIN_REQUIRED, ECC_HEALTHY, Link, NVML_READY, REBOOT_REQUIRED, RESET_REQUIRED, ROW_REMAP_HEALTHY,
-    XID_HEALTHY,
+    CONTAINED, Chart, DRAIN_REQUIRED, ECC_HEALTHY, Link, NVML_READY, REBOOT_REQUIRED, RESET_REQUIRED,
+    ROW_REMAP_HEALTHY, UNCONTAINED, XID_HEALTHY,
 };
 
 const INITIALIZED: &str = "Initialized";
 const RECOVERED: &str = "Recovered";
+/// The driver says that nothing is to be done about memory errors.
+pub(super) const RECOVERY_ACTION_NONE: &str = "RecoveryActionNone";
+/// XIDs of uncorrectable memory errors: while one stands, the errors are of consequence.
+const MEMORY_ERRORS: [u32; 4] = [48, CONTAINED, UNCONTAINED, 140];
 /// The reason of what the driver told before, and not this time.
 const NOT_REPORTED: &str = "NotReported";
 
@@ -34,7 +39,7 @@ impl Chart {
         let mut conditions = vec![self.nvml_ready(&standing, mig), self.xid_healthy(&standing, mig)];
         conditions.extend(self.requirements(&standing));
         conditions.extend(self.row_remap_healthy());
-        conditions.extend(self.ecc_healthy());
+        conditions.extend(self.ecc_healthy(mig));
         conditions
     }
 
@@ -50,7 +55,7 @@ impl Chart {
                 if self.remapping_failed.told() == Some(true) {
                     actions.push(Action::ContactSupport);
                 }
-                if self.remapping_pending.told() == Some(true) || self.has_ecc_fault() == Some(true) {
+                if self.remapping_pending.told() == Some(true) || self.ecc_finding(mig) == Some(Finding::Fault) {
                     actions.push(Action::ResetGpu);
                 }
             }
@@ -75,7 +80,8 @@ impl Chart {
 
     /// What stands of this MIG device, or of the GPU itself, the gravest first.
     fn standing(&self, mig: Option<&MigDevice>) -> Vec<&Entry> {
-        let mut standing: Vec<_> = self.history.standing().filter(|entry| entry.concerns(mig)).collect();
+        let concerns = |entry: &&Entry| self.parts.concern(&entry.record, mig);
+        let mut standing: Vec<_> = self.history.standing().filter(concerns).collect();
         // Not by time: two that take turns would change the conditions with each.
         standing.sort_by_key(|entry| (Reverse(entry.action), entry.record.xid, entry.record.gpu_instance_id));
         standing
@@ -93,7 +99,7 @@ impl Chart {
             Link::Answers if standing.iter().any(|entry| !self.is_in_doubt(entry)) => {
                 (ConditionStatus::False, "XidError", "NVML answers, but an XID stands: see XidHealthy".to_owned())
             }
-            Link::Answers if self.troubled || self.history.has_settled(mig) => {
+            Link::Answers if self.troubled || self.has_settled(mig) => {
                 (ConditionStatus::True, RECOVERED, "NVML answers for this GPU again".to_owned())
             }
             Link::Answers => (ConditionStatus::True, "Healthy", "NVML answers for this GPU".to_owned()),
@@ -197,13 +203,33 @@ impl Chart {
         }
     }
 
-    fn ecc_healthy(&self) -> Option<Condition> {
-        if self.ecc_uncorrected.is_untold() {
+    /// Whether something that concerned this MIG device, or the GPU itself, is over.
+    fn has_settled(&self, mig: Option<&MigDevice>) -> bool {
+        self.history.entries().any(|entry| entry.settled && self.parts.concern(&entry.record, mig))
+    }
+
+    fn ecc_healthy(&self, mig: Option<&MigDevice>) -> Option<Condition> {
+        if self.ecc.uncorrected.is_untold() {
             return None;
         }
-        let (status, reason, message) = match self.has_ecc_fault().filter(|_| self.link == Link::Answers) {
-            Some(true) => (ConditionStatus::False, "UncorrectedErrors", self.ecc_message()),
-            Some(false) => (ConditionStatus::True, "Ok", self.ecc_message()),
+        let errors = |what: &str| {
+            let count = self.ecc.uncorrected.told().unwrap_or_default();
+            format!("uncorrected memory errors since the driver was loaded: {count}{what}")
+        };
+        let (status, reason, message) = match self.ecc_finding(mig).filter(|_| self.link == Link::Answers) {
+            Some(Finding::None) => {
+                let message = "no uncorrected memory errors since the driver was loaded".to_owned();
+                (ConditionStatus::True, "Ok", message)
+            }
+            Some(Finding::Harmless) => {
+                let message = errors(", about which the driver wants nothing done");
+                (ConditionStatus::True, RECOVERY_ACTION_NONE, message)
+            }
+            Some(Finding::Awaiting) => {
+                let message = errors("; the driver has yet to say whether something is to be done");
+                (ConditionStatus::Unknown, "UncorrectedErrors", message)
+            }
+            Some(Finding::Fault) => (ConditionStatus::False, "UncorrectedErrors", errors("")),
             None => {
                 let (reason, silence) = self.silence();
                 (ConditionStatus::Unknown, reason, silence)
@@ -212,24 +238,17 @@ impl Chart {
         Some(condition(ECC_HEALTHY, status, reason, message))
     }
 
-    /// Whether there were uncorrected errors that are of consequence. An error that was contained raises the count as
-    /// any other does; where the driver says that nothing is to be done about it, the GPU can be used.
-    pub(super) fn has_ecc_fault(&self) -> Option<bool> {
-        let contained = || {
-            self.recovery.told() == Some(RecoveryAction::None) && self.history.has_contained(self.boot_id.as_deref())
+    /// What uncorrected errors mean for this MIG device, or for the GPU.
+    pub(super) fn ecc_finding(&self, mig: Option<&MigDevice>) -> Option<Finding> {
+        let is_memory_error = |entry: &&Entry| MEMORY_ERRORS.contains(&entry.record.xid);
+        let is_spoken_of = || explain(UNCONTAINED).spoken_of_from <= self.branch;
+        let nothing_to_do = match self.recovery.told() {
+            _ if self.standing(mig).iter().any(is_memory_error) => Some(false),
+            Some(action) => Some(action == RecoveryAction::None && is_spoken_of()),
+            // A driver that never tells leaves a reset as the safe answer.
+            None => self.recovery.is_untold().then_some(false),
         };
-        self.ecc_uncorrected.told().map(|count| count > 0 && !contained())
-    }
-
-    fn ecc_message(&self) -> String {
-        match self.ecc_uncorrected.told() {
-            None | Some(0) => "no uncorrected memory errors since the driver was loaded".to_owned(),
-            Some(count) => {
-                let contained =
-                    if self.has_ecc_fault() == Some(false) { ", contained: nothing is to be done" } else { "" };
-                format!("uncorrected memory errors since the driver was loaded: {count}{contained}")
-            }
-        }
+        self.ecc.finding(nothing_to_do)
     }
 
     /// Why a fact is not known.

@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The XIDs of one GPU: how often, when, and which of them stand.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use device_api_core::resource::{MigDevice, Timestamp, XidRecord};
+use device_api_core::resource::{Timestamp, XidRecord};
 
 use super::super::policy::Judgement;
 use super::super::xid::{Action, Cure};
+use super::parts::Parts;
 
-/// How many XIDs of a GPU are kept, each once for every instance that it was about.
-const KEPT: usize = 32;
+/// How many XIDs of a GPU an object has, each once for every instance that it was about.
+const SHOWN: usize = 32;
+/// How many are remembered, so that what decides on health and counts does not hang on what is shown: all that a GPU with
+/// seven parts may report in practice.
+const REMEMBERED: usize = 512;
 /// How close an XID 48 and one of [`RETIREMENTS`] belong together.
 const TOGETHER: Duration = Duration::from_secs(60);
 /// An uncorrectable memory error.
 const DOUBLE_BIT: u32 = 48;
 /// Memory that is to be replaced, or could not be.
 const RETIREMENTS: [u32; 2] = [63, 64];
-/// An uncorrectable error that stayed within one application.
-const CONTAINED: u32 = 94;
 
 /// An XID with what is derived of it.
 #[derive(Clone, Debug)]
@@ -32,30 +35,40 @@ pub(super) struct Entry {
     /// Whether all work has to leave the GPU before it is reset.
     pub(super) drain: bool,
     /// Whether it stood against the GPU's health, and does no more.
-    settled: bool,
+    pub(super) settled: bool,
 }
 
 impl Entry {
-    /// Whether it says something of this MIG device, or of the GPU itself (`None`). What is about the whole GPU says
-    /// something of all its parts; what is about a part says nothing of the whole, which stays usable.
-    pub(super) fn concerns(&self, mig: Option<&MigDevice>) -> bool {
-        let (Some(instance), Some(mig)) = (self.record.gpu_instance_id, mig) else {
-            return self.record.gpu_instance_id.is_none();
-        };
-        let compute = match (self.record.compute_instance_id, mig.compute_instance_id) {
-            (Some(about), Some(own)) => about == own,
-            _ => true,
-        };
-        mig.gpu_instance_id == Some(instance) && compute
-    }
-
     /// Whether it is among those that keep their place: the gravest first to be kept.
     fn worth(&self) -> Option<Action> {
         self.record.standing.then_some(self.action)
     }
+
+    /// Takes in another one of the same key, which came later.
+    fn merge(&mut self, later: Self) {
+        // What was asked for before the later one came is no answer to it.
+        let answers = |entry: &Self, does: bool| does || !entry.record.standing;
+        let reset_requested =
+            answers(self, self.record.reset_requested) && answers(&later, later.record.reset_requested);
+        self.row_waits = answers(self, self.row_waits) && answers(&later, later.row_waits);
+        self.drain |= later.drain;
+        self.settled |= later.settled;
+        let (this, other) = (&mut self.record, later.record);
+        this.count = this.count.saturating_add(other.count);
+        this.first_seen = this.first_seen.into_iter().chain(other.first_seen).min();
+        this.last_seen = this.last_seen.into_iter().chain(other.last_seen).max();
+        this.standing |= other.standing;
+        this.reset_requested = reset_requested && this.standing;
+        this.boot_id = other.boot_id;
+    }
 }
 
-/// The last XIDs, the latest last.
+/// Which XID, and of what: there is one record of each.
+pub(super) fn key(record: &XidRecord) -> (u32, Option<u32>, Option<u32>, bool) {
+    (record.xid, record.gpu_instance_id, record.compute_instance_id, record.instance_gone)
+}
+
+/// The XIDs, the latest last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     entries: Vec<Entry>,
@@ -64,7 +77,7 @@ pub(super) struct History {
 impl History {
     /// What a status had, seen in the boot `boot_id`.
     pub(super) fn adopt(records: &[XidRecord], judge: impl Fn(u32) -> Judgement, boot_id: Option<&str>) -> Self {
-        let newest = records.iter().skip(records.len().saturating_sub(KEPT));
+        let newest = records.iter().skip(records.len().saturating_sub(REMEMBERED));
         let entries = newest.map(|record| entry(record.clone(), judge(record.xid))).collect();
         let mut history = Self { entries };
         for index in 0..history.entries.len() {
@@ -78,12 +91,14 @@ impl History {
     }
 
     /// Counts one more. Whether it stands.
-    pub(super) fn occurred(&mut self, seen: XidRecord, judgement: Judgement) -> bool {
-        let same = |entry: &Entry| {
-            (entry.record.xid, entry.record.gpu_instance_id, entry.record.compute_instance_id)
-                == (seen.xid, seen.gpu_instance_id, seen.compute_instance_id)
-        };
-        let mut entry = match self.entries.iter().position(same) {
+    pub(super) fn occurred(&mut self, mut seen: XidRecord, judgement: Judgement, parts: &Parts) -> bool {
+        let position = |seen: &XidRecord| self.entries.iter().position(|entry| key(&entry.record) == key(seen));
+        // What an instance reports that is not there counts with what one reported that is no more.
+        let gone = XidRecord { instance_gone: true, ..seen.clone() };
+        if !parts.has(&seen) && position(&seen).is_none() && position(&gone).is_some() {
+            seen = gone;
+        }
+        let mut entry = match position(&seen) {
             Some(index) => self.entries.remove(index),
             None => entry(XidRecord { count: 0, first_seen: seen.last_seen, ..seen.clone() }, judgement),
         };
@@ -98,14 +113,31 @@ impl History {
         for index in 0..self.entries.len() {
             self.correlate(index);
         }
-        if self.entries.len() > KEPT {
-            // The oldest of those that matter least; the one that has just come is none of them.
-            let earlier = self.entries.iter().enumerate().take(KEPT);
-            if let Some((index, _)) = earlier.min_by_key(|(_, entry)| entry.worth()) {
+        if self.entries.len() > REMEMBERED {
+            // The oldest of those that matter least.
+            let least = self.entries.iter().enumerate().min_by_key(|(_, entry)| entry.worth());
+            if let Some((index, _)) = least {
                 self.entries.remove(index);
             }
         }
         stands
+    }
+
+    /// The GPU is divided otherwise. What named an instance that is no more is the GPU's from now on, and not that of another
+    /// one with the same ids.
+    pub(super) fn divided(&mut self, before: &Parts, now: &Parts) {
+        let mut entries: Vec<Entry> = Vec::with_capacity(self.entries.len());
+        for mut entry in self.entries.drain(..) {
+            let names_one = entry.record.gpu_instance_id.is_some();
+            entry.record.instance_gone |= names_one && now.lost(before, &entry.record);
+            if let Some(index) = entries.iter().position(|other| key(&other.record) == key(&entry.record)) {
+                let mut earlier = entries.remove(index);
+                earlier.merge(entry);
+                entry = earlier;
+            }
+            entries.push(entry);
+        }
+        self.entries = entries;
     }
 
     /// Judges all anew: the driver is another, or tells other things than before.
@@ -125,6 +157,13 @@ impl History {
         }
     }
 
+    /// Notes that what stands and needs a reset was seen to need a drain before it.
+    pub(super) fn drain(&mut self) {
+        for Entry { record, drain, .. } in &mut self.entries {
+            *drain |= record.standing && record.xid == DOUBLE_BIT;
+        }
+    }
+
     /// Lets go of what `over` says is over.
     pub(super) fn settle(&mut self, over: impl Fn(&Entry) -> bool) {
         for entry in self.entries.iter_mut().filter(|entry| entry.record.standing) {
@@ -137,11 +176,6 @@ impl History {
         }
     }
 
-    /// Whether something that concerns this MIG device, or the GPU itself, is over.
-    pub(super) fn has_settled(&self, mig: Option<&MigDevice>) -> bool {
-        self.entries.iter().any(|entry| entry.settled && entry.concerns(mig))
-    }
-
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
@@ -149,13 +183,6 @@ impl History {
     /// Those that stand, wherever.
     pub(super) fn standing(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.record.standing)
-    }
-
-    /// Whether, in this boot, an uncorrectable error stayed within one application, and the policy lets that pass.
-    pub(super) fn has_contained(&self, boot_id: Option<&str>) -> bool {
-        self.entries.iter().any(|Entry { record, action, .. }| {
-            record.xid == CONTAINED && !action.stands() && record.boot_id == boot_id.unwrap_or_default()
-        })
     }
 
     /// Notes that the XID 48 at `index` came together with one of [`RETIREMENTS`].
@@ -172,6 +199,16 @@ impl History {
             this.drain = drain;
         }
     }
+}
+
+/// As many records as an object may have, the latest last: those that stand go before those that do not, the gravest before
+/// others, then newer ones before older ones.
+pub(super) fn shown<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<XidRecord> {
+    let mut entries: Vec<_> = entries.enumerate().collect();
+    entries.sort_by_key(|(place, entry)| Reverse((entry.worth(), *place)));
+    entries.truncate(SHOWN);
+    entries.sort_by_key(|(place, _)| *place);
+    entries.into_iter().map(|(_, entry)| entry.record.clone()).collect()
 }
 
 fn entry(record: XidRecord, Judgement { action, heeds_driver, .. }: Judgement) -> Entry {

@@ -55,6 +55,7 @@ fn sentence(Entry { record, action, drain, heeds_driver, .. }: &Entry) -> String
         (Some(gpu), None) => format!(" on GPU instance {gpu}"),
         (None, _) => String::new(),
     };
+    let place = if record.instance_gone { place + ", which is no more" } else { place };
     let advice = match action {
         _ if *drain => "drain all work from the GPU, then reset it",
         Action::AskDriver if *heeds_driver => "waits for what the driver's recovery action says",

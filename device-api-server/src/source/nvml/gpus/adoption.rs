@@ -60,6 +60,9 @@ impl Gpus {
                 self.observation.gone.insert(gpu.metadata.name.clone());
             } else {
                 let device = gpu.status.device.clone().unwrap_or_default();
+                if let Some(mig) = &device.mig {
+                    known.chart.adopt_part(&gpu.spec.uuid, mig);
+                }
                 known.description.mig_devices.get_or_insert_default().push((gpu.spec.uuid.clone(), device));
             }
         }

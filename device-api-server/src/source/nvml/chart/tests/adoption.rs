@@ -124,17 +124,6 @@ fn what_was_over_does_not_stand_again() {
 }
 
 #[test]
-fn a_contained_error_stays_contained_over_a_restart_and_not_over_a_reboot() {
-    let reading = Vitals { ecc_uncorrected_volatile: Some(1), ..verdict(RecoveryAction::None) };
-    let mut chart = healthy_on(Policy::default(), &reading);
-    chart.event(&xid(94), at(1));
-    let status = stored(&chart);
-    for (boot, expected) in [(BOOT, "True Ok"), ("boot-2", "False UncorrectedErrors")] {
-        assert_eq!(of(&restarted(&status, Policy::default(), Some(boot), &reading), ECC_HEALTHY), expected, "{boot}");
-    }
-}
-
-#[test]
 fn a_status_with_too_many_xids_is_cut_to_the_latest() {
     let record = |xid| XidRecord { xid, count: 1, last_seen: Some(at(0)), ..XidRecord::default() };
     let status = GpuStatus { xids: (0..100).map(record).collect(), ..GpuStatus::default() };

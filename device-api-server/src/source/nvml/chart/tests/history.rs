@@ -69,3 +69,63 @@ fn each_instance_has_its_own_record() {
     let counts: Vec<_> = chart.xids(None).iter().map(|record| record.count).collect();
     assert_eq!(counts, [1, 1, 1, 2]);
 }
+
+#[test]
+fn of_more_than_32_that_stand_the_gravest_are_shown_and_then_the_newest() {
+    let mut chart = healthy();
+    chart.event(&xid(142), at(0));
+    chart.event(&xid(79), at(1));
+    for number in 0..40 {
+        chart.event(&xid(5000 + number), at(10 + i64::from(number)));
+    }
+    chart.event(&xid(48), at(100));
+    chart.event(&xid(13), at(200));
+    let shown: Vec<_> = chart.xids(None).iter().map(|record| record.xid).collect();
+    let newest = 5011..5040;
+    assert_eq!(shown, [142, 79].into_iter().chain(newest).chain([48]).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_not_shown_is_counted_all_the_same() {
+    let mut chart = healthy();
+    let all = || (0..40).map(|instance| xid_on(13, instance, None));
+    for round in 0..5 {
+        for event in all() {
+            chart.event(&event, at(round));
+        }
+    }
+    assert!(chart.xids(None).iter().all(|record| record.count == 5));
+    // One that was not shown comes again.
+    chart.event(&xid_on(13, 0, None), at(9));
+    assert_eq!(chart.xids(None).last().map(|record| (record.gpu_instance_id, record.count)), Some((Some(0), 6)));
+}
+
+#[test]
+fn a_harmless_xid_takes_the_place_of_none_that_stands() {
+    let mut chart = healthy();
+    for number in 0..600 {
+        chart.event(&xid(5000 + number), at(i64::from(number)));
+    }
+    chart.event(&xid(13), at(1000));
+    assert!(chart.xids(None).iter().all(|record| record.standing));
+    assert_eq!(of(&chart, XID_HEALTHY), "Unknown Xid5088", "they are many, and bounded");
+}
+
+#[test]
+fn a_drain_that_is_due_is_due_over_a_restart_whatever_came_since() {
+    let mut chart = healthy();
+    chart.event(&xid(48), at(0));
+    chart.event(&xid(63), at(30));
+    for number in 0..40 {
+        chart.event(&xid_on(13, number, None), at(3600));
+    }
+    chart.event(&xid(63), at(7200));
+    let status = GpuStatus { conditions: chart.conditions(None), xids: chart.xids(None), ..GpuStatus::default() };
+    let mut after = Chart::new(Arc::default(), Some(BOOT.to_owned()));
+    after.driver_version(Some(SILENT));
+    after.adopt(&status);
+    after.subscribed(Ok(()));
+    after.vitals(Ok(&Vitals::default()));
+    assert_eq!(after.conditions(None), status.conditions);
+    assert_eq!(of(&after, DRAIN_REQUIRED), "True DrainAndReset");
+}

@@ -2,6 +2,7 @@
 //! The rules of a chart, each by its name.
 
 mod adoption;
+mod ecc;
 mod history;
 mod instances;
 mod recovery;
@@ -9,7 +10,7 @@ mod silence;
 mod vitals;
 mod xids;
 
-use device_api_core::resource::{Condition, ConditionStatus};
+use device_api_core::resource::{Condition, ConditionStatus, GpuStatus, condition};
 
 use super::*;
 
@@ -31,6 +32,15 @@ fn xid_on(xid: u32, gpu: u32, compute: Option<u32>) -> EventKind {
 fn mig(gpu: u32, compute: u32) -> MigDevice {
     let parent_uuid = "GPU-0".to_owned();
     MigDevice { parent_uuid, gpu_instance_id: Some(gpu), compute_instance_id: Some(compute), profile: None }
+}
+
+/// A GPU is divided into these.
+fn divide(chart: &mut Chart, parts: &[MigDevice]) {
+    let part = |mig: &MigDevice| {
+        let uuid = format!("MIG-{:?}-{:?}", mig.gpu_instance_id, mig.compute_instance_id);
+        (uuid, GpuDevice { mig: Some(mig.clone()), ..GpuDevice::default() })
+    };
+    chart.divided(&parts.iter().map(part).collect::<Vec<_>>());
 }
 
 /// A reading of a driver that tells its recovery action.
@@ -137,10 +147,11 @@ fn whatever_happens_the_chart_is_valid_bounded_and_never_well_while_an_xid_stand
     let parts = [None, Some(mig(0, 0)), Some(mig(1, 1))];
     let mut seen = 0;
     for second in 0..5_000 {
-        match random.u8(0..12) {
+        match random.u8(0..13) {
             0 => chart.subscribed(if random.bool() { Ok(()) } else { Err(&DriverError::NotSupported) }),
             1 if random.bool() => chart.driver_reloaded(),
             1 => chart.driver_version(random.choice([None, Some(SPEAKS), Some(SILENT), Some("?")]).flatten()),
+            12 => divide(&mut chart, &parts[random.usize(1..3)..].iter().flatten().cloned().collect::<Vec<_>>()),
             2 => chart.unreachable(&DriverError::GpuLost),
             3 => chart.vitals(Err(&DriverError::Hung { call: "vitals" })),
             4 => chart.acknowledge(&Acknowledgement::Xids([random.u32(0..200)].into())),

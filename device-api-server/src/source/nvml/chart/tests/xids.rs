@@ -40,7 +40,9 @@ fn a_contained_error_takes_no_gpu_away_and_an_uncontained_one_does() {
         healthy_on(Policy::default(), &Vitals { ecc_uncorrected_volatile: Some(0), ..verdict(RecoveryAction::None) });
     chart.event(&xid(94), at(1));
     chart.vitals(Ok(&Vitals { ecc_uncorrected_volatile: Some(1), ..verdict(RecoveryAction::None) }));
-    for (type_, expected) in [(NVML_READY, "True Healthy"), (XID_HEALTHY, "True NoXid"), (ECC_HEALTHY, "True Ok")] {
+    for (type_, expected) in
+        [(NVML_READY, "True Healthy"), (XID_HEALTHY, "True NoXid"), (ECC_HEALTHY, "True RecoveryActionNone")]
+    {
         assert_eq!(of(&chart, type_), expected);
     }
     assert_eq!(action(&chart), None);
