@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Accepting connections: without spinning where that fails, and only from peers that begin to speak.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -26,20 +28,47 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 #[derive(Debug)]
 pub(crate) struct Incoming {
     listener: UnixListener,
+    /// Each in the place of the one before.
+    listeners: mpsc::Receiver<UnixListener>,
+    /// Who connected to the one before and was not accepted yet.
+    queued: VecDeque<UnixStream>,
     draining: CancellationToken,
     back_off: Duration,
 }
 
 impl Incoming {
-    pub(crate) fn new(listener: UnixListener, draining: CancellationToken) -> Self {
-        Self { listener, draining, back_off: BACK_OFF.0 }
+    pub(crate) fn new(
+        listener: UnixListener,
+        listeners: mpsc::Receiver<UnixListener>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { listener, listeners, queued: VecDeque::new(), draining, back_off: BACK_OFF.0 }
+    }
+
+    /// Accepts from this listener from now on.
+    fn replace(&mut self, listener: UnixListener) {
+        let before = std::mem::replace(&mut self.listener, listener).into_std();
+        // At most as many as wait in the kernel, which is bounded. What cannot be accepted must connect again.
+        while let Ok(stream) = before.as_ref().map_err(drop).and_then(|before| before.accept().map_err(drop)) {
+            let stream = stream.0.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream.0));
+            self.queued.extend(stream);
+        }
     }
 
     /// The next one. Dropping the future loses none.
     pub(crate) async fn accept(&mut self) -> Connection {
         loop {
-            let accepted = self.listener.accept().await;
-            match accepted.and_then(|(stream, _)| Ok((Peer::of(&stream)?, stream))) {
+            let accepted = match self.queued.pop_front() {
+                Some(stream) => Ok(stream),
+                None => tokio::select! {
+                    accepted = self.listener.accept() => accepted.map(|(stream, _)| stream),
+                    Some(listener) = self.listeners.recv() => {
+                        self.replace(listener);
+                        continue;
+                    }
+                },
+            };
+            match accepted.and_then(|stream| Ok((Peer::of(&stream)?, stream))) {
                 Ok((peer, stream)) => {
                     self.back_off = BACK_OFF.0;
                     return Connection::new(stream, peer, &self.draining);

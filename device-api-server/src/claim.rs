@@ -7,8 +7,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use tokio::net::UnixListener;
 
-use crate::listen::{ListenError, failed};
+use crate::listen::{ListenError, SocketOptions, bind, failed, make_folder_of};
 
 /// A file as such, whatever its path: its device, and its number there.
 pub(crate) type Inode = (u64, u64);
@@ -23,8 +24,9 @@ pub(crate) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
+        if self.is_there()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
         }
         // The next owner overwrites it anyway; until then it would name a process that is gone.
@@ -36,11 +38,44 @@ impl Drop for Claim {
     }
 }
 
-/// Takes the lock that decides who owns the path, and writes down who we are.
-pub(crate) fn lock(path: &Path) -> Result<File, ListenError> {
+impl Claim {
+    /// Whether the socket is still at its path.
+    pub(crate) fn is_there(&self) -> bool {
+        is_at(&self.path, self.inode)
+    }
+
+    /// Makes the socket again, at a path that is free.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`](crate::Listener::bind): who has taken the path, or the lock with it, keeps both.
+    pub(crate) fn again(&mut self, options: &SocketOptions) -> Result<UnixListener, ListenError> {
+        let lock_path = lock_path(&self.path);
+        // Whoever removed the socket may have removed the lock file with it; then ours holds nobody off any more.
+        let inode = self.lock.metadata().map(|found| (found.dev(), found.ino()));
+        if !is_at(&lock_path, inode.map_err(failed("look at", &lock_path))?) {
+            make_folder_of(&self.path)?;
+            self.lock = lock(&self.path)?;
+        }
+        let (listener, inode) = bind(options)?;
+        self.inode = inode;
+        UnixListener::from_std(listener).map_err(failed("listen on", &self.path))
+    }
+}
+
+/// Whether this file is at this path.
+fn is_at(path: &Path, inode: Inode) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == inode)
+}
+
+fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
-    let lock_path = path.with_file_name(name);
+    path.with_file_name(name)
+}
+
+/// Takes the lock that decides who owns the path, and writes down who we are.
+pub(crate) fn lock(path: &Path) -> Result<File, ListenError> {
+    let lock_path = lock_path(path);
     let mut file = File::options()
         .read(true)
         .write(true)

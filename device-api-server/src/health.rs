@@ -2,6 +2,7 @@
 //! What health (`grpc.health.v1`) says of the server and of each of its services.
 
 use device_api_core::registry::{Ledger, LedgerState};
+use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
@@ -29,18 +30,23 @@ impl Health {
         }
     }
 
-    /// Says whether the ledger takes writes, until it is closed.
-    pub(crate) async fn follow(&self, ledger: &Ledger) {
+    /// Says whether the ledger takes writes and new clients find the server, until the ledger is closed.
+    pub(crate) async fn follow(&self, ledger: &Ledger, mut reachable: watch::Receiver<bool>) {
         let mut state = ledger.state();
         loop {
             let now = *state.borrow_and_update();
-            self.say(match now {
-                LedgerState::Open => ServingStatus::Serving,
+            let is_reachable = *reachable.borrow_and_update();
+            self.say(match (now, is_reachable) {
+                (LedgerState::Open, true) => ServingStatus::Serving,
                 _ => ServingStatus::NotServing,
             })
             .await;
-            if matches!(now, LedgerState::Closed | LedgerState::Failed) || state.changed().await.is_err() {
+            if matches!(now, LedgerState::Closed | LedgerState::Failed) {
                 return;
+            }
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                Ok(()) = reachable.changed() => {}
             }
         }
     }

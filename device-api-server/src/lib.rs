@@ -43,6 +43,7 @@ mod log;
 mod peer;
 mod provider;
 mod quarantine;
+mod reach;
 mod server;
 mod shutdown;
 pub mod source;

@@ -95,6 +95,7 @@ pub enum ListenError {
 pub struct Listener {
     pub(crate) listener: UnixListener,
     pub(crate) claim: Claim,
+    pub(crate) options: SocketOptions,
 }
 
 impl Listener {
@@ -111,14 +112,13 @@ impl Listener {
     /// Outside a Tokio runtime.
     pub fn bind(options: &SocketOptions) -> Result<Self, ListenError> {
         let path = options.path.as_path();
-        let folder = folder_of(path);
-        make(folder).map_err(failed("make the folder", folder))?;
+        make_folder_of(path)?;
         let lock = lock(path)?;
         remove_nursery(path);
         let (listener, inode) = bind(options)?;
         let claim = Claim { path: path.to_owned(), inode, lock };
         let listener = UnixListener::from_std(listener).map_err(failed("listen on", path))?;
-        Ok(Self { listener, claim })
+        Ok(Self { listener, claim, options: options.clone() })
     }
 
     /// Where it listens.
@@ -129,7 +129,7 @@ impl Listener {
 }
 
 /// Binds the socket at its path, gives it its group and mode, and then listens. The caller holds the path's lock.
-fn bind(options: &SocketOptions) -> Result<(std::os::unix::net::UnixListener, Inode), ListenError> {
+pub(crate) fn bind(options: &SocketOptions) -> Result<(std::os::unix::net::UnixListener, Inode), ListenError> {
     let path = options.path.as_path();
     let group = options.group.as_ref().map(Group::gid).transpose().map_err(failed("find the group of", path))?;
     let errno = |action| move |errno: Errno| failed(action, path)(errno.into());
@@ -190,6 +190,12 @@ fn remove_nursery(path: &Path) {
     // Most often there is none; and one that stays does no harm.
     let _ = fs::remove_file(nursery.join("s"));
     let _ = fs::remove_dir(nursery);
+}
+
+/// Makes the folder of this path, where it is missing.
+pub(crate) fn make_folder_of(path: &Path) -> Result<(), ListenError> {
+    let folder = folder_of(path);
+    make(folder).map_err(failed("make the folder", folder))
 }
 
 /// Makes a folder and those above it that are missing, each with mode 0755 whatever the umask.

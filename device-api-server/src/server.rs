@@ -13,6 +13,7 @@ use device_api_core::registry::{Ledger, Registry};
 use device_api_core::resource::{Gpu, GpuStrategy, Resource};
 use device_api_core::storage::StorageError;
 use prost::bytes::Bytes;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -32,6 +33,7 @@ use crate::grpc::in_flight::InFlight;
 use crate::grpc::{GpuApi, LeaseApi};
 use crate::health::Health;
 use crate::listen::Listener;
+use crate::reach;
 use crate::shutdown::notify;
 use crate::source::nvml::driver::Driver;
 use crate::source::nvml::{self, SourceOptions};
@@ -213,7 +215,7 @@ impl Server {
     /// When the ledger closed before `shutdown` was done, when requests were not answered before the grace
     /// period was over, or when the store could not be closed. The server is down in any case.
     pub async fn run(mut self, listener: Listener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Listener { listener, claim } = listener;
+        let Listener { listener, mut claim, options: socket } = listener;
         let (health, health_service) = Health::of(&self.names).await;
         // Their streams know nothing of our shutdown.
         let drain = Drain(self.draining.clone());
@@ -234,14 +236,17 @@ impl Server {
         };
         let ServeOptions { max_connections, max_concurrent_streams, grace_period, .. } = self.options;
         let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());
-        let serving = connections.serve(Incoming::new(listener, self.draining.clone()));
+        let (again, listeners) = mpsc::channel(1);
+        let serving = connections.serve(Incoming::new(listener, listeners, self.draining.clone()));
         let mut serving = Box::pin(serving);
         let keepers: JoinSet<()> = std::mem::take(&mut self.keepers).into_iter().collect();
         let sources: JoinSet<()> = std::mem::take(&mut self.sources).into_iter().collect();
+        let reachable = watch::Sender::new(true);
         notify("READY=1");
         let asked = tokio::select! {
             () = shutdown => true,
-            () = health.follow(&self.ledger) => false,
+            () = health.follow(&self.ledger, reachable.subscribe()) => false,
+            never = reach::keep(&mut claim, &socket, again, |is| _ = reachable.send_replace(is)) => match never {},
             // It ends no sooner than it is told to.
             () = &mut serving => false,
         };

@@ -292,14 +292,15 @@ impl Doors {
     async fn by_message(&self, intent: &Intent) -> Option<Outcome> {
         let gpu = self.object("message", intent).await.message("message")?;
         let api = GpuApi::new(self.gpus.clone());
+        // It replaces the whole part, as the other doors do.
+        let opts = Some(wire::UpdateOptions { clear_absent: vec!["*".to_owned()], ..wire::UpdateOptions::default() });
         let answer = match intent.part {
             Part::Main => {
-                let request = wire::UpdateGpuRequest { gpu: Some(gpu), ..wire::UpdateGpuRequest::default() };
+                let request = wire::UpdateGpuRequest { gpu: Some(gpu), opts };
                 api.update_gpu(tonic::Request::new(request)).await
             }
             _ => {
-                let request =
-                    wire::UpdateGpuStatusRequest { gpu: Some(gpu), ..wire::UpdateGpuStatusRequest::default() };
+                let request = wire::UpdateGpuStatusRequest { gpu: Some(gpu), opts };
                 api.update_gpu_status(tonic::Request::new(request)).await
             }
         };
