@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _};
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::{AFTER_HELP, Config, filter};
+use crate::explain::ExplainConfig;
 use crate::log::Log;
 use crate::quarantine::QuarantineConfig;
 use crate::source::NvmlFlags;
@@ -37,11 +38,8 @@ pub enum Action {
     /// Shows what the datastore of a stopped server holds and cannot read, and removes it once somebody has looked
     Quarantine(Box<QuarantineConfig>),
 
-    /// Says what an XID means and what to do about it
-    ExplainXid {
-        /// The number, such as 79
-        xid: u32,
-    },
+    /// Says what an XID means, what to do about it, and what ends it
+    ExplainXid(ExplainConfig),
 }
 
 /// The flags of `device-apiserver nvml-provider`.

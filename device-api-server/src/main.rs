@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `device-apiserver`: reads the command line, does what it says, tells how it ended.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use device_api_server::source::nvml::xid::explain;
 use device_api_server::{
-    Action, Cli, Config, Listener, Log, Server, ServerError, Signals, datastore, one_line, provide, quarantine,
+    Action, Cli, Config, Listener, Log, Server, ServerError, Signals, datastore, explain_xid, one_line, provide,
+    quarantine,
 };
 
 /// How many threads serve at most: a node's devices keep no more of them busy.
@@ -22,12 +21,6 @@ fn threads() -> usize {
 fn main() -> ExitCode {
     let log = Arc::new(Log::start());
     let cli = Cli::read(&log);
-    if let Some(Action::ExplainXid { xid }) = cli.action {
-        return match writeln!(std::io::stdout(), "{}", explain(xid)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
-    }
     log.follow(cli.log());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build();
     let outcome = runtime.map_err(|source| ServerError::Start { what: "a runtime", source }).and_then(|runtime| {
@@ -53,6 +46,7 @@ async fn run(cli: Cli, log: Arc<Log>) -> Result<(), ServerError> {
     match cli.action {
         Some(Action::NvmlProvider(config)) => provide(*config, signals).await,
         Some(Action::Quarantine(config)) => quarantine(&config).await,
+        Some(Action::ExplainXid(config)) => explain_xid(&config),
         _ => serve(cli.server, signals, log).await,
     }
 }

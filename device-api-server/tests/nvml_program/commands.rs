@@ -47,6 +47,50 @@ fn an_xid_that_nobody_knows_is_explained_as_such_and_a_word_is_none() {
 }
 
 #[test]
+fn every_code_of_the_catalogue_is_explained_with_what_to_do_then_and_what_ends_it() {
+    for (xid, words) in [
+        ("7", vec!["lists as unused", "contact-support", "then:   NVIDIA publishes nothing"]),
+        ("138", vec!["lists as unused", "CONTACT_SUPPORT"]),
+        (
+            "119",
+            vec!["then:   look into the software that was running", "the driver's recovery action says nothing of it"],
+        ),
+        ("79", vec!["then:   contact NVIDIA's support", "ends:   the driver (from R565 on) says twice"]),
+        ("145", vec!["ask-driver", "RLW_REMAP", "IntrInfo", "error status 0x40 0x80"]),
+    ] {
+        let (code, said) = answer(&["explain-xid", xid]);
+        assert_eq!(code, 0, "{said}");
+        for words in words {
+            assert!(said.contains(words), "{words} is not in\n{said}");
+        }
+    }
+}
+
+#[test]
+fn an_xid_is_explained_by_the_policy_that_is_in_force() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("policy.toml");
+    fs::write(&file, "[[xid]]\nnumber = 31\naction = \"contact-support\"\n").unwrap();
+    let flag = format!("--nvml-policy-file={}", file.display());
+    let (code, said) = answer(&["explain-xid", "31", &flag]);
+    assert!(code == 0 && said.contains("restart-app"), "{said}");
+    assert!(
+        said.contains("policy: contact NVIDIA's support (contact-support)") && said.contains("CONTACT_SUPPORT"),
+        "{said}"
+    );
+    let (_, said) = answer(&["explain-xid", "79", &flag, "--nvml-ignored-xids=48,79"]);
+    assert!(said.contains("policy: nothing is to be done (ignore)"), "{said}");
+    let (_, said) = answer(&["explain-xid", "48", &flag]);
+    assert!(!said.contains("policy:"), "{said}");
+    for (text, words) in [("[[xid]]\nnumber = 1\naction = \"panic\"\n", "line 3: "), ("=", "line 1: ")] {
+        fs::write(&file, text).unwrap();
+        let (code, said) = answer(&["explain-xid", "31", &flag]);
+        assert!(code == 2 && said.contains(&format!("{}, {words}", file.display())), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn what_is_wrong_in_a_scenario_is_told_with_file_and_line() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("mine.toml");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::xid::{Action, explain};
+use super::xid::{Action, effect, ends, explain};
 
 /// What to do about each XID: by default what NVIDIA's catalogue says ([`explain`]).
 ///
@@ -83,6 +83,24 @@ impl Policy {
             }
             _ => Judgement { action, heeds_driver: is_spoken_of },
         }
+    }
+
+    /// What an XID means, and what this policy makes of it where that is something else than the catalogue does, in words.
+    #[must_use]
+    pub fn explain(&self, xid: u32) -> String {
+        let (action, explanation) = (self.action(xid), explain(xid));
+        let mut lines = vec![explanation.to_string()];
+        if action != explanation.action {
+            let (advice, name) = (action.advice(), action.as_str());
+            lines.push(format!(
+                "  policy: {advice} ({name}), in the place of the catalogue's {}",
+                explanation.action.as_str()
+            ));
+            lines.extend(action.recommended().map(|action| format!("          recommendedAction {action}")));
+            lines.push(format!("          XidHealthy {}", effect(action)));
+            lines.extend(action.stands().then(|| format!("          ends by {}", ends(action, xid, None))));
+        }
+        lines.join("\n")
     }
 
     /// Reads a policy file.

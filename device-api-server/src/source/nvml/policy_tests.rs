@@ -72,3 +72,37 @@ fn a_missing_file_is_named() {
     assert_eq!(error.to_string(), "cannot read the XID policy /nowhere/xids.toml");
     assert!(std::error::Error::source(&error).is_some());
 }
+
+#[test]
+fn a_policy_explains_what_it_makes_of_an_xid_where_that_is_not_what_the_catalogue_does() {
+    let policy =
+        Policy::default().with_action(31, Action::ResetGpu).with_action(48, Action::ResetGpu).with_ignored([79]);
+    let text = policy.explain(31);
+    assert!(text.starts_with(&explain(31).to_string()), "{text}");
+    for words in ["policy: reset the GPU (reset-gpu), in the place of the catalogue's restart-app", "COMPONENT_RESET"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(policy.explain(79).contains("policy: nothing is to be done (ignore)"), "{}", policy.explain(79));
+    for xid in [48, 13] {
+        assert_eq!(policy.explain(xid), explain(xid).to_string());
+    }
+}
+
+#[test]
+fn what_the_drivers_word_ends_depends_on_its_branch_and_on_nobody_wanting_something_else() {
+    let policy = Policy::default().with_action(94, Action::ResetGpu).with_action(31, Action::AskDriver);
+    for (xid, branch, action, heeds_driver) in [
+        (48, Some(565), Action::ResetGpu, true),
+        (48, Some(564), Action::ResetGpu, false),
+        (48, None, Action::ResetGpu, false),
+        (119, Some(600), Action::ResetGpu, false),
+        (145, Some(580), Action::AskDriver, true),
+        (145, None, Action::AskDriver, false),
+        (74, None, Action::ResetGpu, false),
+        (154, None, Action::AskDriver, true),
+        (94, Some(580), Action::ResetGpu, false),
+        (31, None, Action::AskDriver, true),
+    ] {
+        assert_eq!(policy.judge(xid, branch), Judgement { action, heeds_driver }, "XID {xid}, {branch:?}");
+    }
+}

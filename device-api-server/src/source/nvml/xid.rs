@@ -15,6 +15,7 @@ mod table;
 mod text;
 
 pub use self::action::{Action, Cure, Investigation};
+pub(super) use self::text::{effect, ends};
 
 /// What is known of one XID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +108,9 @@ pub(super) fn concerns_the_chip(xid: u32) -> bool {
     )
 }
 
-/// What to do about an XID whose meaning only the driver can tell, where it does not. The decoded tables of 144 to 149 are
-/// for the most part about nothing, all of 150 asks for a reset; of 74 and 159 a reset is the safe answer.
+/// What to do about an XID whose meaning only the driver can tell, where it does not. Of 144 to 149 the catalogue's tables
+/// have both what needs nothing and what needs a reset, so nobody can say; all of 150 needs a reset, and of 74 and 159 it is
+/// the safe answer.
 fn without_driver(xid: u32) -> Option<Action> {
     matches!(xid, 74 | 150 | 159).then_some(Action::ResetGpu)
 }
@@ -130,9 +132,13 @@ fn note(xid: u32) -> Option<&'static str> {
         79 => "NVML does not answer for this GPU any more. Should it come again, have power, slot and cooling checked.",
         94 => "Other applications are not affected.",
         119 | 120 => "Should it persist after the reset, power the node off and on.",
-        144..=149 => {
+        144..=148 => {
             "Most of these need nothing. NVML tells the number only; the kernel's log has the unit and its error status, and \
              the driver's recovery action says whether a reset is needed."
+        }
+        149 => {
+            "A link that went down needs a reset, other events may need nothing. NVML tells the number only; the kernel's log \
+             has the rest, and the driver's recovery action says whether a reset is needed."
         }
         150 => "All that the catalogue has of it needs a reset.",
         154 => "The kernel's log and NVML (drivers from R565 on) tell the action.",

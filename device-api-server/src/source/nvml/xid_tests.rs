@@ -212,7 +212,7 @@ fn an_explanation_of_144_to_150_has_the_catalogues_table() {
         assert!(text.lines().count() < 60, "{text}");
     }
     let text = explain(145).to_string();
-    assert!(text.contains("RLW_REMAP") && text.contains("reset-gpu   Fatal      error status 0x40 0x80"), "{text}");
+    assert!(text.contains("RLW_REMAP") && text.contains("reset-gpu   Fatal       error status 0x40 0x80"), "{text}");
 }
 
 #[test]

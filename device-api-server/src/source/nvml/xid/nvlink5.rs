@@ -68,7 +68,7 @@ impl fmt::Display for Table {
                     ([0], _) => format!("error status {}", statuses.join(" ")),
                     _ => format!("bits 25 to 20 {}", kinds.join(" ")),
                 };
-                writeln!(f, "        {:<11} {:<10} {when}", case.action.as_str(), case.severity)?;
+                writeln!(f, "        {:<11} {:<11} {when}", case.action.as_str(), case.severity)?;
             }
         }
         Ok(())
