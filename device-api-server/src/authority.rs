@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The authority of requests from gRPC's C core, made one that HTTP/2 takes.
 //!
-//! Without a host name to send, the C core (Python, C++, Ruby, PHP, C#) and some versions of grpcurl send the socket's path, in
+//! Without a host name to send, the C core (Python, C++, Ruby, PHP, C#) sends the socket's path, in
 //! percent-encoding: `:authority: run%2Fdevice-api.sock`. RFC 9113 allows no `%` there, and h2 resets the stream. Nobody here reads the authority, so
 //! what is not allowed in it is replaced on its way in, before HTTP/2 sees it, by as many bytes that are. No length changes,
 //! so that all else stays where it is, the peer's table of headers too: where it says "the authority as before",
@@ -283,7 +283,7 @@ struct Code {
 }
 
 impl Code {
-    /// Replaces what the C core and grpcurl send and an authority may not have, by characters whose codes are as long:
+    /// Replaces what paths have and an authority may not have, by characters whose codes are as long:
     /// `%` (010101) and a space (010100) by `.` (010111) and `-` (010110), `/` (011000) by `3` (011001). One bit makes the
     /// difference, and it comes last of those that tell, so that nothing which has gone by need be changed.
     fn mend(&mut self, byte: &mut u8) {

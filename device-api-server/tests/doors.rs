@@ -14,7 +14,9 @@ use device_api_core::proto::status::to_status;
 use device_api_core::proto::v1alpha1 as wire;
 use device_api_core::proto::v1alpha1::gpu_service_server::GpuService as _;
 use device_api_core::registry::{Ledger, LedgerOptions, Part, PostParams, Registry};
-use device_api_core::resource::{Condition, ConditionStatus, Gpu, GpuSpec, GpuStrategy, ObjectMeta, Timestamp};
+use device_api_core::resource::{
+    Condition, ConditionStatus, Gpu, GpuSpec, GpuStrategy, ObjectMeta, Timestamp, document,
+};
 use device_api_core::testing::ManualClock;
 use device_api_server::GpuApi;
 use device_api_store_memory::Memory;
@@ -81,17 +83,19 @@ fn condition() -> impl Strategy<Value = Value> {
     })
 }
 
-fn intent() -> impl Strategy<Value = Intent> {
-    let identity = || {
-        object(vec![
-            ("namespace", vec![json!(""), json!("default")]),
-            ("uid", vec![json!(""), json!(SAME), json!(SAME), json!("another")]),
-            ("creationTimestamp", vec![json!(ZERO), json!(SAME), json!(SAME), json!("1970-01-01T00:00:01Z")]),
-            ("resourceVersion", vec![json!(""), json!(SAME), json!(SAME), json!("1")]),
-            ("generation", vec![json!(0), json!(7)]),
-            ("finalizers", vec![json!([]), json!([]), json!(["x/y"])]),
-        ])
-    };
+/// What a client says of the identity of what it writes.
+fn identity() -> impl Strategy<Value = Map<String, Value>> {
+    object(vec![
+        ("namespace", vec![json!(""), json!("default")]),
+        ("uid", vec![json!(""), json!(SAME), json!(SAME), json!("another")]),
+        ("creationTimestamp", vec![json!(ZERO), json!(SAME), json!(SAME), json!("1970-01-01T00:00:01Z")]),
+        ("resourceVersion", vec![json!(""), json!(SAME), json!(SAME), json!("1")]),
+        ("generation", vec![json!(0), json!(7)]),
+        ("finalizers", vec![json!([]), json!([]), json!(["x/y"])]),
+    ])
+}
+
+fn main_part() -> impl Strategy<Value = Intent> {
     let labels = object(vec![
         ("labels", vec![json!({}), json!({"a": "1"}), json!({"a": "no label"})]),
         ("annotations", vec![json!({}), json!({"a": "any text"})]),
@@ -100,10 +104,13 @@ fn intent() -> impl Strategy<Value = Intent> {
         ("uuid", vec![json!(""), json!("other"), json!("u".repeat(254))]),
         ("uid", vec![json!(""), json!({}), json!("x")]),
     ]);
-    let main = (identity(), labels, spec).prop_map(|(mut metadata, labels, body)| {
+    (identity(), labels, spec).prop_map(|(mut metadata, labels, body)| {
         metadata.extend(labels);
         Intent { part: Part::Main, metadata, body }
-    });
+    })
+}
+
+fn status_part() -> impl Strategy<Value = Intent> {
     let status = object(vec![
         ("recommendedAction", vec![json!(""), json!("CUSTOM"), json!("WAIT")]),
         ("device", vec![json!({}), json!({"index": 0}), json!({"serial": ""})]),
@@ -115,11 +122,14 @@ fn intent() -> impl Strategy<Value = Intent> {
         1 => Just(Some(Value::Null)),
         6 => prop::collection::vec(condition(), 0..3).prop_map(|conditions| Some(conditions.into())),
     ];
-    let status = (identity(), status, conditions).prop_map(|(metadata, mut body, conditions)| {
+    (identity(), status, conditions).prop_map(|(metadata, mut body, conditions)| {
         body.extend(conditions.map(|conditions| ("conditions".to_owned(), conditions)));
         Intent { part: Part::Status, metadata, body }
-    });
-    prop_oneof![main, status]
+    })
+}
+
+fn intent() -> impl Strategy<Value = Intent> {
+    prop_oneof![main_part(), status_part()]
 }
 
 /// A time as clients in Go write it into a message.
@@ -321,23 +331,27 @@ impl Doors {
     async fn by_request(&self, name: &str, intent: &Intent, patch: bool) -> Outcome {
         let intent = self.object(name, intent).await;
         let subresource = if intent.part == Part::Main { "" } else { "/status" };
-        let path = format!("/apis/device.nvidia.com/v1alpha1/namespaces/default/gpus/{name}{subresource}");
-        let (method, kind, body) = match patch {
-            true => ("PATCH", "application/merge-patch+json", intent.merge()),
-            false => ("PUT", "application/json", intent.document(name)),
+        let path = format!("/{name}{subresource}");
+        let answer = match patch {
+            true => self.send("PATCH", &path, "application/merge-patch+json", &intent.merge()).await,
+            false => self.send("PUT", &path, "application/json", &intent.document(name)).await,
         };
+        self.outcome(name, answer).await
+    }
+
+    async fn send(&self, method: &str, path: &str, kind: &str, body: &Value) -> Result<(), Code> {
+        let path = format!("/apis/device.nvidia.com/v1alpha1/namespaces/default/gpus{path}");
         let body = Full::new(Bytes::from(body.to_string()));
         let request = Request::builder().method(method).uri(path).header("content-type", kind).body(body).unwrap();
         let answer = Apiserver::<Gpu, _>::new(self.gpus.clone()).call(request).await.unwrap();
         let code = answer.status().as_u16();
         let said = answer.into_body().collect().await.unwrap().to_bytes();
-        let answer = match code {
-            200 => Ok(()),
+        match code {
+            200 | 201 => Ok(()),
             400 | 422 => Err(Code::InvalidArgument),
             409 => Err(Code::Aborted),
             other => panic!("{other}: {}", String::from_utf8_lossy(&said)),
-        };
-        self.outcome(name, answer).await
+        }
     }
 }
 
@@ -362,12 +376,51 @@ async fn check(intent: &Intent) {
         let stale = intent.metadata.get("resourceVersion") == Some(&json!("1"));
         let both_refused = matches!((&outcome, &merge), (Outcome::Refused(_), Outcome::Refused(_)));
         let alike = outcome == merge || (stale && both_refused);
+        assert_ne!(outcome, Outcome::Refused(Code::Internal), "by {door}: {intent:?}");
         assert!(alike, "{outcome:?} by {door}, {merge:?} by a merge patch: {intent:?}");
+    }
+}
+
+/// A whole object, made by each of the doors that make one.
+async fn check_create(main: &Intent, status: &Intent) {
+    let mut main = main.clone();
+    main.metadata.retain(|_, value| *value != SAME);
+    let doors = Doors::open().await;
+    let stored = async |name: &str, answer: Result<(), Code>| match answer {
+        Ok(()) => doors.outcome(name, Ok(())).await,
+        Err(code) => Outcome::Refused(code),
+    };
+
+    let mut document = main.document("request");
+    document["status"] = status.body.clone().into();
+    let by_request = stored("request", doors.send("POST", "", "application/json", &document).await).await;
+
+    document["metadata"]["name"] = json!("process");
+    let by_process = match document::read::<Gpu>(document) {
+        Ok(gpu) => doors.gpus.create(&PostParams::default(), &gpu).await.map(drop),
+        Err(error) => Err(error),
+    };
+    let by_process = stored("process", by_process.map_err(|error| to_status(&error).code())).await;
+    assert_eq!(by_process, by_request, "in process, and then by a request: {main:?} {status:?}");
+
+    let whole =
+        Intent { body: main.body.iter().chain(&status.body).map(|(k, v)| (k.clone(), v.clone())).collect(), ..main };
+    if let Some(gpu) = whole.message("message") {
+        let request = wire::CreateGpuRequest { gpu: Some(gpu), opts: None };
+        let answer = GpuApi::new(doors.gpus.clone()).create_gpu(tonic::Request::new(request)).await;
+        let by_message = stored("message", answer.map(drop).map_err(|status| status.code())).await;
+        assert_eq!(by_message, by_request, "by a message, and then by a request: {whole:?}");
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_a_client_creates_ends_alike_through_every_door(main in main_part(), status in status_part()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(check_create(&main, &status));
+    }
 
     #[test]
     fn what_a_client_means_ends_alike_through_every_door(intent in intent()) {
