@@ -99,10 +99,14 @@ pub(crate) fn lock(path: &Path) -> Result<File, ListenError> {
     }
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    file.set_len(0)
+    let signed = file
+        .set_len(0)
         .and_then(|()| file.seek(SeekFrom::Start(0)))
-        .and_then(|_| writeln!(file, "pid {} ({program})", std::process::id()))
-        .map_err(failed("write", &lock_path))?;
+        .and_then(|_| writeln!(file, "pid {} ({program})", std::process::id()));
+    if let Err(error) = signed {
+        // It is for people alone. On a full disk the lock holds without it.
+        tracing::warn!(path = %lock_path.display(), %error, "cannot note in the lock file who has the socket's path");
+    }
     Ok(file)
 }
 

@@ -11,6 +11,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use support::{Daemon, database_in, device_apiserver, socket_in};
 use tempfile::TempDir;
 
@@ -190,6 +192,20 @@ fn a_second_server_on_one_database_is_told_of_the_first() {
     assert_eq!(code, 3, "{said}");
     assert!(said.contains(&format!("process {}", first.pid())), "{said}");
     assert!(!socket_in(folder.path()).exists(), "nobody was told that it serves");
+}
+
+#[tokio::test]
+async fn a_database_that_another_program_has_open_is_refused_with_its_name() {
+    let folder = TempDir::new().unwrap();
+    assert!(Daemon::start_in(folder.path(), &[]).stop().success());
+    // As `sqlite3` has it, from its first query on.
+    let mut connection = SqliteConnectOptions::new().filename(database_in(folder.path())).connect().await.unwrap();
+    sqlx::raw_sql("SELECT * FROM record").execute(&mut connection).await.unwrap();
+    let (code, said) = refused(folder.path(), &[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains(&format!("in use by process {} (", std::process::id())), "{said}");
+    connection.close().await.unwrap();
+    assert!(Daemon::start_in(folder.path(), &[]).stop().success());
 }
 
 #[test]

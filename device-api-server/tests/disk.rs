@@ -136,6 +136,17 @@ async fn a_full_disk_is_not_serving_and_said_once_until_there_is_room() {
 }
 
 #[test]
+fn a_socket_on_a_full_disk_is_bound_all_the_same() {
+    let folder = TempDir::new().unwrap();
+    let Some(disk) = SmallDisk::mount(&folder.path().join("disk")) else { return };
+    disk.fill();
+    let mut daemon =
+        Daemon::spawn_in(folder.path(), &[&format!("--bind-address={}/device-api.sock", disk.0.display())]);
+    daemon.wait_until_live();
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+}
+
+#[test]
 fn a_first_start_on_a_full_or_read_only_disk_is_tried_again_and_says_what_to_do() {
     let folder = TempDir::new().unwrap();
     let Some(disk) = SmallDisk::mount(&folder.path().join("disk")) else { return };

@@ -7,7 +7,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use device_api_core::registry::{History, Ledger, LedgerOptions, LedgerState};
 use device_api_core::resource::Timestamp;
 use device_api_core::storage::{Change, Record, RecordKey, Revision, Storage, StorageErrorKind as Kind};
 use device_api_store_sqlite::{SqliteOptions, SqliteStorage};
@@ -57,6 +59,26 @@ async fn a_full_disk_refuses_whole_commits_and_recovers_without_a_restart() {
         assert_eq!(last(&mut storage).await, known + 90);
         storage.compact(Revision(known + 90)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_store_that_is_full_of_history_is_opened_for_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::default().with_max_size_mib(1);
+    let mut storage = Box::new(open(folder.path(), options.clone()).await);
+    let mut known = 0;
+    while storage.commit(&updates(known + 1..=known + 1, 8 << 10)).await.is_ok() {
+        known += 1;
+    }
+    assert_eq!(storage.commit(&[]).await.unwrap_err().kind(), Kind::Full, "a question is answered as a write is");
+    storage.close().await.unwrap();
+    // Nobody who heeds health would make the write that makes room.
+    let history = History::default().with_max_age(Duration::MAX);
+    let storage = Box::new(open(folder.path(), options).await);
+    let ledger = Ledger::open(storage, LedgerOptions::default().with_history(history)).await.unwrap();
+    assert_eq!(*ledger.state().borrow(), LedgerState::Open);
+    assert!(ledger.revision().await.unwrap() >= Revision(known));
+    ledger.close().await.unwrap();
 }
 
 #[tokio::test]

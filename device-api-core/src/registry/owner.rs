@@ -249,7 +249,7 @@ impl Owner {
     }
 
     /// Commits; in a store that is full, once more after making room.
-    async fn try_commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
+    pub(super) async fn try_commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
         match self.commit_once(records).await {
             Err(failure) if failure.kind() == StorageErrorKind::Full && self.make_room().await => {
                 self.commit_once(records).await

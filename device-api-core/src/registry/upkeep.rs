@@ -58,12 +58,16 @@ impl Owner {
         }
     }
 
-    /// Asks the store whether it takes writes, and lets it do first what it has to.
+    /// Asks the store whether it takes writes, and lets it do first what it has to. One that is full of history makes room, as for a write.
     pub(super) async fn probe(&mut self) {
         let taken = match self.settle().await {
-            Ok(()) => self.commit_once(&[]).await,
+            Ok(()) => self.try_commit(&[]).await,
             failed => failed,
         };
+        self.answered(taken);
+    }
+
+    fn answered(&mut self, taken: Result<(), StorageError>) {
         match taken {
             Ok(()) => self.takes_writes(),
             Err(failure) => self.refuses_writes(&failure),
@@ -123,7 +127,8 @@ impl Owner {
                 pause = (pause * 2).min(RECOVERY_PAUSE.1);
             }
             // A store that can be read may take no writes all the same: a disk that fails, or was made read-only.
-            self.probe().await;
+            let taken = self.commit_once(&[]).await;
+            self.answered(taken);
             true
         };
         let recovered = tokio::select! {
