@@ -28,6 +28,8 @@ pub(super) struct Entry {
     /// No write before this.
     pub(super) not_before: Option<Instant>,
     pub(super) backoff: Backoff,
+    /// Why it cannot be written, as the log has it.
+    pub(super) said: Option<String>,
     /// What was declared when the object was last written, or found to be as it should be.
     pub(super) written: Option<Arc<Observed>>,
     /// Until then what was written is not written again, since somebody undoes it again and again. News is.

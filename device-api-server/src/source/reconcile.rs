@@ -294,6 +294,9 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                     entry.is_told |= acknowledged.is_some();
                 }
                 entry.backoff.reset();
+                if entry.said.take().is_some() {
+                    tracing::info!(gpu = name, "written again");
+                }
                 WRITE_INTERVAL
             }
             // Somebody was faster, and deleted it or made it; or the store was lost, and more than this is gone.
@@ -302,8 +305,13 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                 entry.backoff.next()
             }
             Err(error) => {
-                let pause = entry.backoff.next();
-                tracing::warn!(gpu = name, %error, ?pause, "cannot write");
+                let (pause, why) = (entry.backoff.next(), error.to_string());
+                if entry.said.as_ref() == Some(&why) {
+                    tracing::debug!(gpu = name, %error, ?pause, "still cannot write");
+                } else {
+                    tracing::warn!(gpu = name, %error, ?pause, "cannot write: trying again");
+                    entry.said = Some(why);
+                }
                 pause
             }
         };

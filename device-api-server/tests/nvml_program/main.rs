@@ -9,6 +9,7 @@ mod commands;
 mod discovery;
 mod faults;
 mod hangs;
+mod identity;
 mod idling;
 mod node;
 mod process;

@@ -11,6 +11,7 @@ mod diary;
 mod driver_states;
 mod ecc;
 mod hangs;
+mod identity;
 mod lost;
 mod mig;
 mod probe;

@@ -45,6 +45,8 @@ pub(crate) struct Faults {
     pub(crate) subscribed_waits_fail: Option<DriverError>,
     /// A list takes this long.
     pub(crate) list_takes: Duration,
+    /// The place of the driver's list whose GPU says that it is this one.
+    pub(crate) alias: Option<(u32, String)>,
     /// The place of the driver's list that does not say which GPU it is, and why.
     pub(crate) nameless: Option<(u32, DriverError)>,
 }
@@ -105,11 +107,16 @@ impl Driver for Probe {
     }
 
     async fn list(&self) -> Result<Vec<Found>, DriverError> {
-        let Faults { nameless, list_takes, .. } = self.note("list", "");
+        let Faults { nameless, alias, list_takes, .. } = self.note("list", "");
         sleep(list_takes).await;
         let mut found = self.inner.list().await?;
         if let Some((index, why)) = nameless {
             found[index as usize].identity = Err(why);
+        }
+        if let Some((index, uuid)) = alias
+            && let Ok(identity) = &mut found[index as usize].identity
+        {
+            identity.uuid = uuid;
         }
         Ok(found)
     }

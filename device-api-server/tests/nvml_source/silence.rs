@@ -6,11 +6,11 @@ use std::time::Duration;
 use device_api_core::health::{Verdict, health};
 use device_api_server::source::nvml::driver::DriverError;
 
-use crate::bench::{Bench, action, name, node, on, step};
+use crate::bench::{Bench, action, name, node, on, seconds, step};
 
 #[tokio::test(start_paused = true)]
 async fn complaint_3_a_gpu_whose_events_cannot_be_had_is_not_healthy() {
-    for error in ["not_supported", "no_permission", "other"] {
+    for error in ["no_permission", "other"] {
         let deaf = step("0s", "fail", &format!("call = \"subscribe\", gpu = 0, error = \"{error}\", for = \"60s\""));
         let bench = Bench::plays(&(node(2) + &deaf)).await;
         bench.at(20).await;
@@ -22,6 +22,34 @@ async fn complaint_3_a_gpu_whose_events_cannot_be_had_is_not_healthy() {
         assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Unknown, Verdict::Healthy]);
         bench.until_on(0, "XidHealthy", "True NoXid").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gpu_that_never_reports_xids_is_judged_by_what_it_says_when_it_is_asked_and_says_so() {
+    let mute = step("0s", "fail", "call = \"subscribe\", gpu = 0, error = \"not_supported\"");
+    let steps = mute + &step("100s", "recovery_action", "gpu = 0, action = \"gpu_reset\"");
+    let mut bench = Bench::plays(&(node(2) + &steps)).await;
+    bench.at(20).await;
+    let gpu = bench.gpu(0).await;
+    assert_eq!((on(&gpu, "NVMLReady"), on(&gpu, "XidHealthy")), ("True NoXidReports".into(), "-".into()));
+    assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Healthy; 2]);
+    let version = gpu.metadata.resource_version.clone();
+    bench.restart().await;
+    bench.at(90).await;
+    assert_eq!(bench.gpu(0).await.metadata.resource_version, version, "a restart of the source is no news");
+    bench.until_on(0, "ResetRequired", "True GpuReset").await;
+    assert!(bench.now() < seconds(100 + 32), "at the next resync at the latest: {:?}", bench.now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_3_a_gpu_that_was_heard_before_is_not_healthy_when_its_driver_says_that_it_cannot_be_heard() {
+    let mute = step("22s", "fail", "call = \"subscribe\", gpu = 0, error = \"not_supported\", for = \"60s\"");
+    let steps = step("20s", "driver_unload", "") + &mute + &step("25s", "driver_load", "");
+    let bench = Bench::plays(&(node(2) + &steps)).await;
+    bench.until_on(0, "XidHealthy", "Unknown NotReported").await;
+    bench.at(70).await;
+    assert_eq!(bench.verdicts([0, 1]).await, [Verdict::Unknown, Verdict::Healthy]);
+    bench.until_on(0, "XidHealthy", "True NoXid").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,6 +81,8 @@ pub struct Chart {
     link: Link,
     /// Whether the driver delivers the GPU's events; `None` before anybody asked it to.
     subscription: Option<Result<(), DriverError>>,
+    /// Whether it ever did, as far as anybody knows.
+    was_heard: bool,
     history: History,
     parts: Parts,
     recovery: Reading<RecoveryAction>,
@@ -118,6 +120,7 @@ impl Chart {
             branch: None,
             link: Link::Unread,
             subscription: None,
+            was_heard: false,
             history: History::default(),
             parts: Parts::default(),
             recovery: Reading::Untold,
@@ -234,16 +237,28 @@ impl Chart {
         self.history.judge(judging);
     }
 
-    /// Takes whether the driver delivers this GPU's events. Where it does not, nobody can say that no XID stands.
+    /// Takes whether the driver delivers this GPU's events. Where it does not, nobody can say that no XID stands; of one that
+    /// says that it never does, as on WSL and of some virtual GPUs, XIDs are no part of what it tells.
     pub fn subscribed(&mut self, outcome: Result<(), &DriverError>) {
-        self.subscription = Some(outcome.map_err(Clone::clone));
+        self.was_heard |= outcome.is_ok();
+        if !(self.is_mute() && outcome.is_err()) {
+            self.subscription = Some(outcome.map_err(Clone::clone));
+        }
+    }
+
+    /// Whether its XIDs are not reported, and never were. One that was heard before, and says now that it cannot report
+    /// any, is in doubt.
+    fn is_mute(&self) -> bool {
+        self.subscription == Some(Err(DriverError::NotSupported)) && !self.was_heard
     }
 
     /// Takes that the driver was loaded again: that resets the GPU, and ends all subscriptions.
     pub fn driver_reloaded(&mut self) {
         self.history.settle(|entry| entry.action.is_cured_by(Cure::Reload));
         self.link = Link::Unread;
-        self.subscription = None;
+        if !self.is_mute() {
+            self.subscription = None;
+        }
         self.recovery.lapse();
         self.ecc.lapse();
         self.remapping_pending.lapse();

@@ -187,6 +187,12 @@ pub enum DriverError {
     /// There is no such GPU, any more.
     #[error("there is no such GPU")]
     NotFound,
+    /// Another GPU has the same UUID.
+    #[error("more than one GPU has this UUID, and nobody can tell them apart: {places}")]
+    Ambiguous {
+        /// Where they are.
+        places: String,
+    },
     /// This GPU cannot tell.
     #[error("the GPU does not support this")]
     NotSupported,

@@ -3,6 +3,7 @@
 //! no registry, no clock.
 
 mod adoption;
+mod roster;
 mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use device_api_core::resource::{GpuTelemetry, Timestamp};
 
+use self::roster::{Roster, is_registrable};
 use self::said::{SILENT, UNHEARD, say, say_xids};
 use super::chart::Chart;
 use super::driver::{Description, DriverError, Event, Found, Identity, System, Vitals};
@@ -51,6 +53,10 @@ struct Known {
     is_listed: bool,
     /// Whether its object was in the store at the last look.
     was_stored: bool,
+    /// Why nobody can say which GPU a word of it is of: another one has the same UUID.
+    shared: Option<DriverError>,
+    /// The UUIDs of its MIG devices that cannot be names of objects, as the log has them.
+    unregistrable: Vec<String>,
 }
 
 impl Gpus {
@@ -99,19 +105,18 @@ impl Gpus {
 
     /// Takes over the driver's list. Says which GPUs to look at.
     pub(super) fn listed(&mut self, found: &[Found]) -> Vec<String> {
-        let identities: Vec<_> = found.iter().filter_map(|found| found.identity.as_ref().ok()).collect();
+        let Roster { identities, mut shared, nameless } = Roster::of(found);
         for identity in &identities {
-            let known = self.know((*identity).clone());
+            let known = self.know(identity.clone());
             known.is_listed = true;
-            known.identity = (*identity).clone();
+            known.identity = identity.clone();
+            known.shared = shared.remove(&object_name(&identity.uuid));
         }
         let is_listed = |uuid: &str| identities.iter().any(|identity| identity.uuid == uuid);
         let replaced = |known: &Known| {
             let slot = &known.identity.pci_bus_id;
             slot.is_some() && identities.iter().any(|identity| identity.pci_bus_id == *slot)
         };
-        let nameless = found.iter().filter_map(|found| Some((found.index, found.identity.as_ref().err()?.clone())));
-        let nameless: Vec<_> = nameless.collect();
         for (index, error) in nameless.iter().filter(|place| !self.nameless.contains(place)) {
             tracing::warn!(index, %error, "a GPU does not say which one it is");
         }
@@ -152,6 +157,14 @@ impl Gpus {
             known.chart.divided(parts);
         }
         description.mig_devices = description.mig_devices.or(known.description.mig_devices.take());
+        let mut unregistrable = Vec::new();
+        for devices in &mut description.mig_devices {
+            unregistrable.extend(devices.extract_if(.., |(uuid, _)| !is_registrable(uuid)).map(|(uuid, _)| uuid));
+        }
+        if known.unregistrable != unregistrable && !unregistrable.is_empty() {
+            tracing::warn!(gpu = uuid, ?unregistrable, "MIG devices have UUIDs that cannot be names of objects");
+        }
+        known.unregistrable = unregistrable;
         known.description = description;
         self.refresh(uuid);
     }
@@ -171,10 +184,12 @@ impl Gpus {
     pub(super) fn examined(&mut self, uuid: &str, outcome: &Result<Vitals, DriverError>, is_early: bool) {
         let Some(known) = self.known.get_mut(uuid) else { return };
         known.was_examined = true;
-        say(&mut known.said[0], outcome.as_ref().err(), uuid, SILENT);
+        // What one of two GPUs says must not hide what is wrong with the other.
+        let outcome = known.shared.as_ref().map_or(outcome.as_ref(), Err);
+        say(&mut known.said[0], outcome.err(), uuid, SILENT);
         match outcome {
             Ok(vitals) if is_early => known.chart.early_vitals(vitals),
-            _ => known.chart.vitals(outcome.as_ref()),
+            _ => known.chart.vitals(outcome),
         }
         self.refresh(uuid);
     }
@@ -249,6 +264,8 @@ impl Gpus {
                 was_examined: false,
                 is_listed: false,
                 was_stored: false,
+                shared: None,
+                unregistrable: Vec::new(),
             }
         })
     }

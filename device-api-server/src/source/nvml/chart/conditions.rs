@@ -22,6 +22,9 @@ const RECOVERED: &str = "Recovered";
 pub(super) const RECOVERY_ACTION_NONE: &str = "RecoveryActionNone";
 /// XIDs of uncorrectable memory errors: while one stands, the errors are of consequence.
 const MEMORY_ERRORS: [u32; 4] = [48, CONTAINED, UNCONTAINED, 140];
+/// The reason of a GPU whose driver says that it reports no XIDs of it.
+const NO_XID_REPORTS: &str = "NoXidReports";
+const ONLY_ASKED: &str = "; its driver reports no XIDs of it, so only what is wrong when it is asked is known";
 /// The reason of what the driver told before, and not this time.
 const NOT_REPORTED: &str = "NotReported";
 
@@ -36,7 +39,10 @@ impl Chart {
     #[must_use]
     pub fn conditions(&self, mig: Option<&MigDevice>) -> Vec<Condition> {
         let standing = self.standing(mig);
-        let mut conditions = vec![self.nvml_ready(&standing, mig), self.xid_healthy(&standing, mig)];
+        let mut conditions = vec![self.nvml_ready(&standing, mig)];
+        if !self.is_mute() || !standing.is_empty() {
+            conditions.push(self.xid_healthy(&standing, mig));
+        }
         conditions.extend(self.requirements(&standing));
         conditions.extend(self.row_remap_healthy());
         conditions.extend(self.ecc_healthy(mig));
@@ -102,9 +108,13 @@ impl Chart {
             Link::Answers if self.troubled || self.has_settled(mig) => {
                 (ConditionStatus::True, RECOVERED, "NVML answers for this GPU again".to_owned())
             }
+            Link::Answers if self.is_mute() => {
+                (ConditionStatus::True, NO_XID_REPORTS, "NVML answers for this GPU".to_owned())
+            }
             Link::Answers => (ConditionStatus::True, "Healthy", "NVML answers for this GPU".to_owned()),
         };
-        condition(NVML_READY, status, reason, message)
+        let mute = if self.is_mute() && status == ConditionStatus::True { ONLY_ASKED } else { "" };
+        condition(NVML_READY, status, reason, message + mute)
     }
 
     fn xid_healthy(&self, standing: &[&Entry], mig: Option<&MigDevice>) -> Condition {
@@ -117,6 +127,9 @@ impl Chart {
             (Link::Unread, _) => unknown(INITIALIZED, "the GPU was found and not asked yet how it is".to_owned()),
             (Link::Broken(why), _) => unknown(broken(why).1, why.to_string()),
             (Link::Answers, None) => unknown("NotSubscribed", "the driver was not asked yet to report XIDs".to_owned()),
+            (Link::Answers, Some(Err(why @ DriverError::NotSupported))) => {
+                unknown(NOT_REPORTED, format!("the driver reported this GPU's XIDs before, and does not now: {why}"))
+            }
             (Link::Answers, Some(Err(why))) => {
                 unknown("NotSubscribed", format!("the driver does not report this GPU's XIDs: {why}"))
             }

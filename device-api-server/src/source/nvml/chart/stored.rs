@@ -22,6 +22,11 @@ impl Chart {
         self.history = History::adopt(&status.xids, self.judging(), self.boot_id.as_deref());
         let find = |type_: &str| condition::find(&status.conditions, type_);
         self.troubled = find(NVML_READY).is_some_and(conditions::tells_of_trouble);
+        match (find(NVML_READY), find(XID_HEALTHY)) {
+            (_, Some(_)) => self.was_heard = true,
+            (Some(_), None) => self.subscription = Some(Err(DriverError::NotSupported)),
+            (None, None) => {}
+        }
         // An XID implies one or two of them; a driver that tells its recovery action tells of all.
         if [RESET_REQUIRED, REBOOT_REQUIRED, DRAIN_REQUIRED].iter().all(|type_| find(type_).is_some()) {
             self.recovery.expect();

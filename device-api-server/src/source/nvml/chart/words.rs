@@ -39,6 +39,7 @@ pub(super) fn broken(why: &DriverError) -> (ConditionStatus, &'static str) {
         LibraryNotFound { .. } | NoSuchFunction { .. } | DriverNotLoaded | VersionMismatch | Uninitialized => {
             (ConditionStatus::Unknown, "DriverNotLoaded")
         }
+        Ambiguous { .. } => (ConditionStatus::Unknown, "DuplicateUUID"),
         NotSupported | NoPermission | Other { .. } => (ConditionStatus::Unknown, "NVMLError"),
     }
 }

@@ -32,15 +32,69 @@ fn a_reading_without_events_leaves_xids_unknown() {
 
 #[test]
 fn events_that_cannot_be_had_are_not_health() {
-    for why in [DriverError::NotSupported, DriverError::NoPermission, DriverError::Hung { call: "subscribe" }] {
+    for (why, expected) in [
+        (DriverError::NotSupported, "Unknown NotReported"),
+        (DriverError::NoPermission, "Unknown NotSubscribed"),
+        (DriverError::Hung { call: "subscribe" }, "Unknown NotSubscribed"),
+    ] {
         let mut chart = healthy();
         chart.subscribed(Err(&why));
-        assert_eq!(of(&chart, XID_HEALTHY), "Unknown NotSubscribed");
+        assert_eq!(of(&chart, XID_HEALTHY), expected);
         assert!(message(&chart, XID_HEALTHY).contains(&why.to_string()));
         assert_eq!(of(&chart, NVML_READY), "True Healthy");
         chart.event(&xid(79), at(1));
         assert_eq!(of(&chart, XID_HEALTHY), "False Xid79");
     }
+}
+
+/// A GPU whose driver says that it reports no events of it, as on WSL.
+fn mute() -> Chart {
+    let mut chart = Chart::new(Arc::default(), None);
+    chart.subscribed(Err(&DriverError::NotSupported));
+    chart.vitals(Ok(&full()));
+    chart
+}
+
+#[test]
+fn of_a_gpu_that_never_reports_xids_nothing_is_said_of_them_and_that_is_said() {
+    let mut chart = mute();
+    assert_eq!((of(&chart, XID_HEALTHY), of(&chart, NVML_READY)), ("-".into(), "True NoXidReports".into()));
+    assert!(message(&chart, NVML_READY).contains("reports no XIDs"));
+    // What it says when it is asked still counts.
+    chart.vitals(Ok(&verdict(RecoveryAction::GpuReset)));
+    assert_eq!(of(&chart, RESET_REQUIRED), "True GpuReset");
+    // It is so whatever happens meanwhile: a silence that is known does not become one that is in doubt.
+    chart.unreachable(&DriverError::Hung { call: "vitals" });
+    chart.subscribed(Err(&DriverError::Hung { call: "event wait" }));
+    assert_eq!((of(&chart, XID_HEALTHY), of(&chart, NVML_READY)), ("-".into(), "Unknown NVMLHung".into()));
+    chart.driver_reloaded();
+    chart.vitals(Ok(&full()));
+    assert_eq!((of(&chart, XID_HEALTHY), of(&chart, NVML_READY)), ("-".into(), "True Recovered".into()));
+    assert!(message(&chart, NVML_READY).contains("reports no XIDs"));
+    chart.subscribed(Ok(()));
+    assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
+    assert!(!message(&chart, NVML_READY).contains("reports no XIDs"));
+}
+
+#[test]
+fn a_gpu_that_was_heard_once_is_in_doubt_when_it_cannot_be_heard_also_after_our_restart() {
+    let restarted = |before: &Chart| {
+        let status = GpuStatus { conditions: before.conditions(None), ..GpuStatus::default() };
+        let mut chart = Chart::new(Arc::default(), None);
+        chart.adopt(&status);
+        chart.unreachable(&DriverError::DriverNotLoaded);
+        chart
+    };
+    let mut heard = restarted(&healthy());
+    assert_eq!(of(&heard, XID_HEALTHY), "Unknown DriverNotLoaded");
+    heard.subscribed(Err(&DriverError::NotSupported));
+    heard.vitals(Ok(&full()));
+    assert_eq!(of(&heard, XID_HEALTHY), "Unknown NotReported");
+    let mut never = restarted(&restarted(&mute()));
+    assert_eq!(of(&never, XID_HEALTHY), "-", "nor is it made up while the driver is away");
+    never.subscribed(Err(&DriverError::NotSupported));
+    never.vitals(Ok(&full()));
+    assert_eq!(of(&never, XID_HEALTHY), "-");
 }
 
 #[test]
@@ -72,6 +126,7 @@ fn every_failure_has_its_status_and_reason() {
         (DriverError::NoSuchFunction { symbol: "nvmlInit".to_owned() }, "Unknown DriverNotLoaded"),
         (DriverError::NotSupported, "Unknown NVMLError"),
         (DriverError::NoPermission, "Unknown NVMLError"),
+        (DriverError::Ambiguous { places: "1 and 2".to_owned() }, "Unknown DuplicateUUID"),
         (other(), "Unknown NVMLError"),
     ] {
         let mut told = healthy_on(Policy::default(), &full());
