@@ -11,7 +11,10 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use crate::device::values;
-use crate::state::{Answer, INVALID_ARGUMENT, LOOK, NOT_SUPPORTED, about, call, complain, obey, under_way, with_state};
+use crate::script::{Fault, Outcome};
+use crate::state::{
+    Answer, GPU_IS_LOST, INVALID_ARGUMENT, LOOK, NOT_SUPPORTED, about, call, complain, obey, under_way, with_state,
+};
 use crate::system::put;
 
 values! {
@@ -91,6 +94,12 @@ fn next(set: nvmlEventSet_t) -> Answer<Option<nvmlEventData_t>> {
             }
             None => (script.events.len(), 0),
         };
+        // While a GPU of the set is off the bus, every wait fails, once the events that had come are taken.
+        let is_off = |fault: &&Fault| fault.function == "*" && fault.outcome == Outcome::Fails(GPU_IS_LOST);
+        let mut lost = script.faults.iter().filter(is_off).filter_map(|fault| fault.gpu.as_ref());
+        if found.is_none() && lost.any(|gpu| set.types.contains_key(gpu)) {
+            return Err(GPU_IS_LOST);
+        }
         Ok(found.map(|(_, event)| {
             let (gpu_instance, compute_instance) = event.instance.unwrap_or((u32::MAX, u32::MAX));
             nvmlEventData_t {

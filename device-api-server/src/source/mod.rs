@@ -14,6 +14,7 @@ mod observation;
 mod pause;
 mod reconcile;
 pub mod simulated;
+mod told;
 
 pub use self::flags::{NvmlFlags, NvmlMode, Source, SourceError};
 pub use self::merge::{ACKNOWLEDGE_XIDS, MANAGED_BY};

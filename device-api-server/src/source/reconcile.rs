@@ -23,8 +23,9 @@ use self::changes::{Ring, changes};
 use super::doubt::Doubt;
 use super::entry::{Entry, Step};
 use super::merge::{ACKNOWLEDGE_XIDS, Ownership};
-use super::observation::{Observation, Observed, Stored};
+use super::observation::{Observation, Observed, Stored, object_name};
 use super::pause::{Backoff, jittered};
+use super::told::{Told, tell};
 
 /// At most one write in so much time for each object, however much its device reports.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,6 +58,9 @@ pub(crate) struct Reconciler<V> {
     ring: Ring,
     /// Whether the lease was renewed since, so that it was nobody who took it over.
     doubt: Doubt,
+    /// What the log has of each device, and how many it was told of.
+    said: BTreeMap<String, Option<Told>>,
+    found: usize,
     /// The objects of the whole state that is being told; `None` while none is.
     told: Option<BTreeSet<String>>,
 }
@@ -92,6 +96,8 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             is_stale: false,
             ring: Ring::default(),
             doubt,
+            said: BTreeMap::new(),
+            found: 0,
             told: None,
         }
     }
@@ -190,6 +196,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         let mut again: Option<Instant> = None;
         let mut due = Vec::new();
         let heeded = observation.knows >= self.number;
+        self.said.retain(|name, _| observation.devices.contains_key(name));
         for name in observation.devices.keys().chain(&observation.gone) {
             let observed = observation.devices.get(name);
             let entry = self.objects.entry(name.clone()).or_default();
@@ -200,6 +207,12 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             }
             if observed.zip(entry.settled.as_ref()).is_some_and(|(new, settled)| Arc::ptr_eq(new, settled)) {
                 continue;
+            }
+            if let Some(observed) = observed {
+                let whole = observed.device.mig.as_ref().map(|mig| object_name(&mig.parent_uuid));
+                let whole = whole.and_then(|name| observation.devices.get(&name)).map(Arc::as_ref);
+                let said = self.said.entry(name.clone()).or_default();
+                tell(said, observed, whole, &mut self.found);
             }
             let acknowledged =
                 observation.heeded.get(name).filter(|text| heeded && entry.acknowledged.as_ref() == Some(text));

@@ -7,10 +7,12 @@ use device_api_core::health::{Verdict, health};
 use device_api_core::patch::Patch;
 use device_api_core::registry::{DeleteParams, PatchParams};
 use device_api_core::resource::{Gpu, RecommendedAction};
-use nvml_standin::{Mig, Script};
+use nvml_standin::{Fault, Mig, Script};
 use serde_json::json;
 
-use crate::node::{NVML_READY, XID_HEALTHY, all_healthy, becomes, breaks, is_healthy, name, real, said, says, server};
+use crate::node::{
+    NVML_READY, Watcher, XID_HEALTHY, all_healthy, becomes, breaks, is_healthy, name, real, said, says, server,
+};
 use crate::outcomes::{GPU_IS_LOST, UNKNOWN};
 use crate::support::standin::Standin;
 
@@ -50,9 +52,39 @@ async fn a_lost_gpu_shows_it_and_comes_back_and_the_others_stay_well() {
     }
     breaks(&standin, 2, 119);
     says(&gpus, &name(2), &[(XID_HEALTHY, "False Xid119")]).await;
-    server.says("not healthy any more: XID 119").await;
+    server.says("XID 119: ").await;
     standin.changes(|script| script.faults.clear());
     says(&gpus, &name(1), &[(NVML_READY, "True Recovered"), (XID_HEALTHY, "True NoXid")]).await;
+}
+
+#[tokio::test]
+async fn a_lost_gpu_is_no_news_of_its_neighbours_though_nvml_fails_for_them_too() {
+    let standin = Standin::new(&Script::with_gpus(3));
+    let server =
+        server(&[real(&standin), vec!["--log-level=info,device_api_server::source=debug".to_owned()]].concat());
+    let gpus = server.api();
+    all_healthy(&gpus, 3).await;
+    // Before that nobody knows whether they are heard at all.
+    server.says("events are heard").await;
+    let mut watcher = Watcher::new(&gpus).await;
+    standin.changes(|script| {
+        // nvml.h says so: a look-up by UUID fails when any GPU is off the bus, and so does each wait for its events.
+        let by_uuid = Fault { function: "nvmlDeviceGetHandleByUUID".to_owned(), gpu: None, outcome: GPU_IS_LOST };
+        *script = script.clone().with_gpu_fault("*", 1, GPU_IS_LOST);
+        script.faults.push(by_uuid);
+    });
+    says(&gpus, &name(1), &[(NVML_READY, "False GPULost")]).await;
+    // What is heard after that is heard by a wait without the lost one.
+    server.says("events can be waited for again").await;
+    breaks(&standin, 2, 119);
+    says(&gpus, &name(2), &[(XID_HEALTHY, "False Xid119")]).await;
+    loop {
+        let gpu = watcher.next().await;
+        if gpu.metadata.name == name(2) && said(&gpu, XID_HEALTHY) == "False Xid119" {
+            break;
+        }
+        assert!(gpu.metadata.name == name(1) || is_healthy(&gpu), "{gpu:#?}");
+    }
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ async fn a_query_that_hangs_takes_its_gpu_alone_and_the_others_report_meanwhile(
     says(&gpus, &name(0), &[(NVML_READY, "True Healthy"), (XID_HEALTHY, "True NoXid")]).await;
     server.says("hangs").await;
     let log = server.stderr();
-    let warnings = log.lines().filter(|line| line.contains(" WARN ") && line.contains("hangs")).count();
+    let warnings = log.lines().filter(|line| line.contains(" WARN ") && line.contains("error=a call hangs")).count();
     assert_eq!(warnings, 1, "{log}");
 
     standin.changes(|script| script.faults.clear());

@@ -11,6 +11,7 @@ mod faults;
 mod hangs;
 mod identity;
 mod idling;
+mod log;
 mod node;
 mod process;
 mod providers;

@@ -52,12 +52,38 @@ async fn complaint_8_a_lost_gpu_leaves_the_others_healthy_and_heard() {
         bench.at(then).await;
         assert_eq!(bench.verdicts([0, 4]).await, [Verdict::Healthy; 2], "at {then} s");
     }
-    let new = bench.api.diary.since(&name(0), seconds(10));
-    assert!(new.len() <= 6, "it was in doubt for moments only: {new:#?}");
     bench.at(258).await;
+    for slot in [0, 4] {
+        let history = bench.api.diary.of_name(&name(slot));
+        assert_eq!(history.len(), 1, "that others are off the bus is no news of it: {history:#?}");
+    }
     assert_eq!(bench.verdicts(0..5).await[1..4], [Verdict::Unhealthy; 3]);
     bench.until_on(4, "XidHealthy", "False Xid119").await;
     assert!(bench.now() < seconds(261), "an event arrives at once: {:?}", bench.now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_8_where_a_lost_gpu_cannot_be_left_out_the_others_are_in_doubt_soon() {
+    let bench = Bench::plays(&node(3)).await;
+    bench.at(20).await;
+    bench.driver.change(|faults| faults.waits_fail = Some(DriverError::GpuLost));
+    bench.until_on(0, "XidHealthy", "Unknown NotSubscribed").await;
+    assert!(bench.now() < seconds(20 + 16), "as soon as a wait that hangs: {:?}", bench.now());
+    assert_eq!(bench.verdicts(0..3).await, [Verdict::Unknown; 3]);
+    bench.driver.change(|faults| faults.waits_fail = None);
+    bench.until_on(0, "XidHealthy", "True NoXid").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn complaint_8_a_list_that_fails_because_of_one_gpu_says_nothing_of_the_others() {
+    let failing = step("20s", "fail", "call = \"list\", error = \"gpu_lost\", for = \"100s\"");
+    let bench = Bench::plays(&(node(3) + &failing + &step("60s", "xid", "gpu = 2, xid = 119"))).await;
+    bench.until_on(2, "XidHealthy", "False Xid119").await;
+    assert!(bench.now() < seconds(62), "{:?}", bench.now());
+    bench.at(150).await;
+    for slot in [0, 1] {
+        assert_eq!(bench.api.diary.of_name(&name(slot)).len(), 1, "{slot}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

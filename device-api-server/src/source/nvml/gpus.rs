@@ -12,7 +12,7 @@ use std::sync::Arc;
 use device_api_core::resource::{GpuTelemetry, Timestamp};
 
 use self::roster::{Roster, is_registrable};
-use self::said::{SILENT, UNHEARD, say, say_xids};
+use self::said::{SILENT, UNHEARD, say};
 use super::chart::Chart;
 use super::driver::{Description, DriverError, Event, Found, Identity, System, Vitals};
 use super::labels::labels;
@@ -158,7 +158,7 @@ impl Gpus {
         }
         description.mig_devices = description.mig_devices.or(known.description.mig_devices.take());
         let mut unregistrable = Vec::new();
-        for devices in &mut description.mig_devices {
+        if let Some(devices) = &mut description.mig_devices {
             unregistrable.extend(devices.extract_if(.., |(uuid, _)| !is_registrable(uuid)).map(|(uuid, _)| uuid));
         }
         if known.unregistrable != unregistrable && !unregistrable.is_empty() {
@@ -314,9 +314,7 @@ impl Gpus {
                     telemetry: known.telemetry.clone().filter(|_| mig.is_none()),
                     xids: known.chart.xids(mig),
                 };
-                let before = devices.get(&name);
-                if before.is_none_or(|before| **before != observed) {
-                    say_xids(&name, before.map(Arc::as_ref), &observed);
+                if devices.get(&name).is_none_or(|before| **before != observed) {
                     devices.insert(name, Arc::new(observed));
                 }
             }

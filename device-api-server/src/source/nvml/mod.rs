@@ -63,6 +63,9 @@ pub async fn run(
     leases: impl LeaseVerbs,
     stop: CancellationToken,
 ) {
+    if driver.is_simulated() {
+        tracing::warn!("the GPUs are simulated: what is said of them comes from a scenario and not from hardware");
+    }
     let (observations, observed) = watch::channel(Observation::default());
     let (stored, seen) = watch::channel(Stored::default());
     let (held, may_write) = watch::channel(false);

@@ -12,7 +12,7 @@ use crate::source::pause::Backoff;
 
 /// The pause after a wait that failed, at first and at most: a lost GPU can make every wait fail at once.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long a wait lasts at most after one that failed: until one succeeds nobody believes that there was no event.
+/// How long a wait lasts at most until one has succeeded: before that nobody believes that there was no event.
 const TRIAL: Duration = Duration::from_millis(500);
 /// How many events wait to be taken; then the pump waits.
 pub(super) const QUEUE: usize = 1024;
@@ -23,8 +23,8 @@ pub(super) enum Pumped {
     Event(Event),
     /// Waits fail, or hang, since now.
     Broken(DriverError),
-    /// They do no longer.
-    Mended,
+    /// One has succeeded, the first since these began or since one failed.
+    Heard,
 }
 
 /// How it is waited.
@@ -34,18 +34,16 @@ pub(super) struct Waits {
     pub(super) each: Duration,
     /// How much longer it may last before it hangs.
     pub(super) patience: Duration,
-    /// Whether waits failed before these.
-    pub(super) failed_before: bool,
 }
 
 /// Waits and sends until nobody takes it.
 pub(super) async fn pump(driver: Arc<dyn Driver>, waits: Waits, out: mpsc::Sender<Pumped>) {
     let mut backoff = Backoff::new(PAUSE);
-    let mut failed_before = waits.failed_before;
+    // Until one succeeds nobody knows whether any does.
+    let mut is_trial = true;
     let mut broken: Option<DriverError> = None;
     loop {
         let began = Instant::now();
-        let is_trial = failed_before || broken.is_some();
         let wait = if is_trial { waits.each.min(TRIAL) } else { waits.each };
         let outcome = timeout(wait + waits.patience, driver.next_event(wait)).await;
         let outcome = outcome.unwrap_or(Err(DriverError::Hung { call: "event wait" }));
@@ -57,12 +55,12 @@ pub(super) async fn pump(driver: Arc<dyn Driver>, waits: Waits, out: mpsc::Sende
         };
         let news = match &outcome {
             Ok(_) => {
-                (broken, failed_before) = (None, false);
-                is_trial.then_some(Pumped::Mended)
+                broken = None;
+                std::mem::take(&mut is_trial).then_some(Pumped::Heard)
             }
             Err(error) if broken.as_ref() == Some(error) => None,
             Err(error) => {
-                broken = Some(error.clone());
+                (broken, is_trial) = (Some(error.clone()), true);
                 Some(Pumped::Broken(error.clone()))
             }
         };

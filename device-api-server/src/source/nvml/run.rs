@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::{Driver, DriverError};
-use super::end::End;
+use super::end::{Broken, End};
 use super::gpus::Gpus;
 use super::options::SourceOptions;
 use super::session::Session;
@@ -32,7 +32,7 @@ pub(super) async fn follow(
     gpus.adopt(&stored.borrow_and_update().clone());
     let (mut backoff, mut mending) = (Backoff::new(options.retry), Backoff::new(options.retry));
     let (mut was_attached, mut was_unloaded) = (false, false);
-    let (mut said, mut spoilt): (Option<DriverError>, Option<DriverError>) = (None, None);
+    let (mut said, mut spoilt): (Option<DriverError>, Option<Broken>) = (None, None);
     loop {
         let attaching = timeout(options.call_timeout, driver.init());
         let Some(attached) = meanwhile(attaching, &mut gpus, &mut stored, &out).await else { return };
@@ -53,9 +53,9 @@ pub(super) async fn follow(
                 }
                 match end {
                     End::Unwatched => return,
-                    End::Spoilt(why) => {
+                    End::Spoilt(broken) => {
                         tracing::warn!("a lost GPU spoils the wait for events: initialising NVML anew");
-                        spoilt = Some(why);
+                        spoilt = Some(broken);
                         continue;
                     }
                     End::Failed(why) => why,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::calls::{Answer, Calls, Inspection, Questions};
 use super::driver::{Driver, DriverError, Found};
-use super::end::End;
+use super::end::{Broken, End};
 use super::gpus::Gpus;
 use super::looks::Looks;
 use super::options::SourceOptions;
@@ -44,7 +44,11 @@ pub(super) struct Session<'a> {
     subscribed: BTreeSet<String>,
     looks: Looks,
     /// Why waits for events fail, while they do, or did in the last session: until one succeeds nobody knows better.
-    broken: Option<DriverError>,
+    broken: Option<Broken>,
+    /// Whether a wait has succeeded in this session.
+    was_heard: bool,
+    /// Whether it was taken into account that they fail.
+    is_deaf: bool,
     /// Whether the driver does not answer any more which GPUs there are.
     is_list_hung: bool,
     /// Whether a lost GPU spoils the waits since this session began.
@@ -60,7 +64,7 @@ impl<'a> Session<'a> {
         gpus: &'a mut Gpus,
         out: &'a watch::Sender<Observation>,
         mend_after: Duration,
-        broken: Option<DriverError>,
+        broken: Option<Broken>,
     ) -> Self {
         let calls = Calls::new(Arc::clone(&driver), options.call_timeout);
         Self {
@@ -73,6 +77,8 @@ impl<'a> Session<'a> {
             subscribed: BTreeSet::new(),
             looks: Looks::new(options.fault_poll),
             broken,
+            was_heard: false,
+            is_deaf: false,
             is_list_hung: false,
             is_spoilt: false,
         }
@@ -88,7 +94,8 @@ impl<'a> Session<'a> {
         let mut sample = self.options.telemetry.map(|_| Instant::now() + FIRST_SAMPLE);
         loop {
             let mend = self.can_mend().then_some(self.may_mend);
-            let wake = [sample, self.looks.next(), mend].into_iter().flatten().fold(resync, Instant::min);
+            let deaf = self.broken.as_ref().filter(|_| !self.is_deaf).map(|broken| broken.deaf_from);
+            let wake = [sample, self.looks.next(), mend, deaf].into_iter().flatten().fold(resync, Instant::min);
             let taking = async {
                 sleep_until(listens).await;
                 events.recv_many(&mut batch, QUEUE).await
@@ -116,6 +123,7 @@ impl<'a> Session<'a> {
                         sample = self.options.telemetry.map(|period| now + jittered(period));
                         self.gpus.listed_uuids().into_iter().for_each(|uuid| self.calls.measure(uuid));
                     }
+                    self.deafen(now);
                     for uuid in self.looks.due(now, |uuid| self.gpus.needs_attention(uuid)) {
                         self.ask(&uuid, false);
                     }
@@ -137,8 +145,7 @@ impl<'a> Session<'a> {
             }
             // Nothing can be heard before, and a wait for nothing proves nothing.
             if let Some(sender) = sender.take_if(|_| !self.subscribed.is_empty()) {
-                let (each, failed_before) = (self.options.event_wait, self.broken.is_some());
-                let waits = Waits { each, patience: WAIT_PATIENCE, failed_before };
+                let waits = Waits { each: self.options.event_wait, patience: WAIT_PATIENCE };
                 pumps.spawn(pump(Arc::clone(&self.driver), waits, sender));
             }
             self.out.send_replace(self.gpus.observation());
@@ -175,9 +182,9 @@ impl<'a> Session<'a> {
     }
 
     fn take_list(&mut self, listed: Result<Vec<Found>, DriverError>) -> Result<(), End> {
-        let found = match listed.map_err(DriverError::of_all) {
-            // It may hang on one GPU, which cannot be told from here. The others answer on their own.
-            Err(why @ DriverError::Hung { .. }) if self.gpus.has_listed() => {
+        let found = match listed {
+            // It may hang or fail because of one GPU, which cannot be told from here. The others answer on their own.
+            Err(why) if self.gpus.has_listed() && (why.is_of_one_gpu() || matches!(why, DriverError::Hung { .. })) => {
                 if !std::mem::replace(&mut self.is_list_hung, true) {
                     tracing::warn!(error = %why, "cannot list the GPUs: asking those that were there");
                 }
@@ -186,9 +193,11 @@ impl<'a> Session<'a> {
                 }
                 return Ok(());
             }
-            listed => listed?,
+            listed => listed.map_err(DriverError::of_all)?,
         };
-        self.is_list_hung = false;
+        if std::mem::take(&mut self.is_list_hung) {
+            tracing::info!("the GPUs can be listed again");
+        }
         let mut errors = found.iter().filter_map(|found| found.identity.as_ref().err());
         if let Some(why) = errors.find(|why| why.is_of_the_driver()) {
             return Err(why.clone().into());
@@ -230,8 +239,8 @@ impl<'a> Session<'a> {
             }
             self.gpus.examined(uuid, &vitals, is_early);
         }
-        if let Some(broken) = &self.broken {
-            self.gpus.deafened(uuid, broken);
+        if let Some(broken) = self.broken.as_ref().filter(|broken| broken.deaf_from <= Instant::now()) {
+            self.gpus.deafened(uuid, &broken.why);
         }
         if inspection.is_early {
             self.looks.soon(uuid, Instant::now());

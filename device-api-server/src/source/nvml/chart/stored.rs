@@ -10,7 +10,9 @@ use super::conditions::{self, RECOVERY_ACTION_NONE};
 use super::history::{self, History};
 use super::{
     CONTAINED, Chart, DRAIN_REQUIRED, ECC_HEALTHY, NVML_READY, REBOOT_REQUIRED, RESET_REQUIRED, ROW_REMAP_HEALTHY,
+    XID_HEALTHY,
 };
+use crate::source::nvml::driver::DriverError;
 
 /// How far apart two processes note the same event at most.
 const SAME_EVENT: Duration = Duration::from_secs(1);

@@ -82,7 +82,10 @@ mod tests {
             let Roster { identities, shared, nameless } = Roster::of(&order.map(Clone::clone));
             assert_eq!(identities.iter().map(|found| &*found.uuid).collect::<Vec<_>>(), ["gpu-A", "GPU-b"]);
             let places = "00000000:1B:00.0, 00000000:3B:00.0".to_owned();
-            assert_eq!(shared.into_iter().collect::<Vec<_>>(), [("gpu-a".to_owned(), DriverError::Ambiguous { places })]);
+            assert_eq!(
+                shared.into_iter().collect::<Vec<_>>(),
+                [("gpu-a".to_owned(), DriverError::Ambiguous { places })]
+            );
             assert_eq!(nameless, []);
         }
     }

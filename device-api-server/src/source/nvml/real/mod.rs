@@ -7,6 +7,7 @@
 mod describe;
 mod events;
 mod failure;
+mod find;
 mod health;
 mod lane;
 mod library;
@@ -122,7 +123,7 @@ impl Nvml {
         let (library, name) = (Arc::clone(&self.library), uuid.to_owned());
         let look_up = move || {
             library.with(|nvml| {
-                let device = answer("nvmlDeviceGetHandleByUUID", nvml.device_by_uuid(name))?;
+                let device = answer("nvmlDeviceGetHandleByUUID", find::gpu(nvml, &name))?;
                 work(&device)
             })
         };

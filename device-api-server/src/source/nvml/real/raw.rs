@@ -13,6 +13,7 @@ use nvml_wrapper::Device;
 use nvml_wrapper::error::{NvmlError, nvml_sym, nvml_try};
 use nvml_wrapper_sys::bindings::{nvmlDevice_t, nvmlEventData_t, nvmlEventSet_t, nvmlReturn_t};
 
+use super::find;
 use super::library::Session;
 
 /// What an event has for an instance id when it is about no instance: nvml.h, `nvmlEventData_t`.
@@ -57,7 +58,7 @@ impl EventSet {
 
     /// Begins to take these types of events from a GPU.
     pub(super) fn register(&mut self, uuid: &str, types: u64) -> Result<(), NvmlError> {
-        let device = self.session.nvml.device_by_uuid(uuid)?;
+        let device = find::gpu(&self.session.nvml, uuid)?;
         let register = nvml_sym(self.session.nvml.lib().nvmlDeviceRegisterEvents.as_ref())?;
         // SAFETY: the handle is used while `device` lives.
         let handle = unsafe { device.handle() };

@@ -7,12 +7,15 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::super::driver::{DriverError, EventKind};
-use super::super::end::End;
+use super::super::end::{Broken, End};
 use super::super::pump::{Pumped, QUEUE};
 use super::Session;
 
 /// How long a wait that a lost GPU spoils is tried again before the driver is initialised anew.
 const LISTENS_ON: Duration = Duration::from_secs(1);
+/// How long the others are believed when a lost GPU spoils the wait, as long as a wait that hangs is, and a little: by then
+/// they are heard again, or nobody knows when they will be.
+const LEFT_OUT_WITHIN: Duration = Duration::from_secs(10);
 /// How long the driver may take to say that no event is left.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
@@ -38,13 +41,18 @@ impl Session<'_> {
                     }
                     touched.insert(event.uuid);
                 }
-                Pumped::Broken(error) => outcome = outcome.and(self.deafen(error)),
-                Pumped::Mended => {
-                    (self.broken, self.is_spoilt) = (None, false);
-                    for uuid in &self.subscribed {
-                        self.gpus.subscribed(uuid, Ok(()));
+                Pumped::Broken(error) => outcome = outcome.and(self.breaks(error)),
+                Pumped::Heard => {
+                    (self.was_heard, self.is_spoilt, self.is_deaf) = (true, false, false);
+                    if self.broken.take().is_some() {
+                        tracing::info!("events can be waited for again");
+                        for uuid in &self.subscribed {
+                            self.gpus.subscribed(uuid, Ok(()));
+                        }
+                        self.calls.list();
+                    } else {
+                        tracing::debug!("events are heard");
                     }
-                    self.calls.list();
                 }
             }
         }
@@ -75,21 +83,38 @@ impl Session<'_> {
         self.broken.clone().filter(|_| may_mend).map_or(Ok(()), |why| Err(End::Spoilt(why)))
     }
 
-    /// No event of any GPU is delivered any more: nobody may believe that there was none.
-    pub(super) fn deafen(&mut self, why: DriverError) -> Result<(), End> {
+    /// No event of any GPU is delivered any more.
+    fn breaks(&mut self, why: DriverError) -> Result<(), End> {
         if why.is_of_the_driver() {
             return Err(End::Failed(why));
         }
         tracing::warn!(error = %why, "cannot wait for events: trying again");
-        for uuid in self.gpus.listed_uuids() {
-            self.gpus.deafened(&uuid, &why);
-        }
+        let now = Instant::now();
         self.is_spoilt = why.is_of_one_gpu();
+        let deaf_from = match &self.broken {
+            Some(before) if self.is_spoilt => before.deaf_from,
+            // That one GPU is off the bus is no news of the others, for as long as it takes to leave it out.
+            None if self.is_spoilt && self.was_heard => now + LEFT_OUT_WITHIN,
+            _ => now,
+        };
         // Until then the wait is tried again: what others report just after a loss may still be delivered.
-        self.may_mend = self.may_mend.max(Instant::now() + LISTENS_ON);
-        self.broken = Some(why);
+        self.may_mend = self.may_mend.max(now + LISTENS_ON);
+        self.broken = Some(Broken { why, deaf_from });
+        self.is_deaf = false;
+        self.deafen(now);
         // If a GPU was lost, the list says which.
         self.calls.list();
         self.mend()
+    }
+
+    /// Nobody may believe that there was no event, once that is due.
+    pub(super) fn deafen(&mut self, now: Instant) {
+        let Some(broken) = self.broken.as_ref().filter(|broken| broken.deaf_from <= now && !self.is_deaf) else {
+            return;
+        };
+        self.is_deaf = true;
+        for uuid in self.gpus.listed_uuids() {
+            self.gpus.deafened(&uuid, &broken.why);
+        }
     }
 }
