@@ -16,6 +16,7 @@ use device_api_client::Client;
 use device_api_core::registry::{ListParams, PostParams};
 use device_api_core::resource::{Gpu, ObjectMeta};
 use prost::Message as _;
+use rustix::process::Signal;
 use support::{Daemon, PATIENCE, raw};
 use tonic_health::pb::HealthCheckResponse;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -142,4 +143,28 @@ async fn a_server_that_took_the_path_is_named_and_the_path_is_taken_back_after_i
     becomes("SERVING", async || health(&client).await == ServingStatus::Serving).await;
     can_be_connected_to(&daemon).await;
     assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_that_found_the_path_free_keeps_it_and_the_first_says_who_it_is() {
+    let first = Daemon::start(&[MEMORY]);
+    let client = connected(&first).await;
+    // While the first one sleeps, so that it cannot take the path back.
+    first.signal(Signal::STOP);
+    for taken in [lock_of(first.socket()), first.socket().to_owned()] {
+        fs::remove_file(taken).unwrap();
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut second =
+        Daemon::start_in(folder.path(), &[MEMORY, &format!("--bind-address={}", first.socket().display())]);
+    let inode = fs::metadata(first.socket()).unwrap().ino();
+    first.signal(Signal::CONT);
+    becomes("NOT_SERVING", async || health(&client).await == ServingStatus::NotServing).await;
+    first.says(&format!("is live on {}: pid {}", first.socket().display(), second.pid())).await;
+    assert_eq!(fs::metadata(first.socket()).unwrap().ino(), inode, "the second one serves");
+    assert!(second.stop().success());
+    becomes("SERVING", async || health(&client).await == ServingStatus::Serving).await;
+    can_be_connected_to(&first).await;
+    let lock = fs::read_to_string(lock_of(first.socket())).unwrap();
+    assert!(lock.starts_with(&format!("pid {} (", first.pid())), "{lock}");
 }
