@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use tokio::net::UnixListener;
+use tokio::task::spawn_blocking;
 
 use crate::listen::{ListenError, SocketOptions, bind, failed, make_folder_of};
 
@@ -24,7 +25,7 @@ pub(crate) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.is_there()
+        if is_at(&self.path, self.inode)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
@@ -39,9 +40,11 @@ impl Drop for Claim {
 }
 
 impl Claim {
-    /// Whether the socket is still at its path.
-    pub(crate) fn is_there(&self) -> bool {
-        is_at(&self.path, self.inode)
+    /// Whether the socket is still at its path. A folder that hangs, as one of a network may, keeps nobody else waiting.
+    pub(crate) async fn is_there(&self) -> bool {
+        let (path, inode) = (self.path.clone(), self.inode);
+        // It fails only when the runtime ends.
+        spawn_blocking(move || is_at(&path, inode)).await.unwrap_or(true)
     }
 
     /// Makes the socket again, at a path that is free.
