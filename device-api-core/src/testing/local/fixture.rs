@@ -71,7 +71,12 @@ impl Fixture {
 
     /// The store itself, while no ledger has it.
     pub(super) async fn storage(&self) -> Box<dyn Storage> {
-        self.site.open().await.expect("the store opens")
+        self.try_storage().await.expect("the store opens")
+    }
+
+    /// As [`Self::storage`], where another may still have it.
+    pub(super) async fn try_storage(&self) -> Result<Box<dyn Storage>, StorageError> {
+        self.site.open().await
     }
 
     /// Opens a ledger on the store, or on what wraps it.

@@ -2,6 +2,7 @@
 //! Rule 3.6: what a store cannot read is not there, and is kept for people.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Fixture, LocalCase, Nic, Running, list};
 use crate::error::Reason;
@@ -25,6 +26,7 @@ pub(super) fn cases() -> Vec<LocalCase> {
         rule_3_6_a_store_without_room_for_quarantine_is_read_and_not_written,
         rule_3_6_after_an_unreadable_lease_nobody_is_believed_for_ever,
         rule_3_6_what_an_unclear_commit_left_unreadable_ends_the_ledger,
+        rule_3_6_what_becomes_unreadable_while_it_is_served_is_served_from_memory,
     ]
 }
 
@@ -79,7 +81,18 @@ impl Storage for Damaged {
 /// Opens the store, of which the records of these revisions cannot be read.
 async fn start_damaged(fixture: &Fixture, revisions: &[u64]) -> Running {
     let revisions = revisions.iter().copied().map(Revision).collect();
-    let damaged = Damaged { inner: fixture.storage().await, revisions };
+    // The task of a ledger that failed may be about to let the store go.
+    let storage = within("the store to be free", async {
+        loop {
+            match fixture.try_storage().await {
+                Err(error) if error.kind() == StorageErrorKind::Locked => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                opened => break opened.expect("the store opens"),
+            }
+        }
+    });
+    let damaged = Damaged { inner: storage.await, revisions };
     fixture.start_on(Box::new(FaultyStorage::new(Box::new(damaged), &fixture.faults))).await
 }
 
@@ -267,4 +280,21 @@ async fn rule_3_6_after_an_unreadable_lease_nobody_is_believed_for_ever(fixture:
     running.stop().await;
     keeper.await.expect("the keeper ends with its ledger");
     assert_eq!(events.until_ok::<Gpu>().await, []);
+}
+
+async fn rule_3_6_what_becomes_unreadable_while_it_is_served_is_served_from_memory(fixture: Fixture) {
+    let running = fixture.start().await;
+    let last = latest(&running.gpus).await;
+    running.stop().await;
+    let running = start_damaged(&fixture, &[last + 1]).await;
+    let x = create(&running.gpus, &gpu("x")).await;
+    fixture.faults.next(Call::Commit, Fault::LoseReply);
+    let y =
+        running.gpus.create(&PostParams::default(), &gpu("y")).await.expect("it is in the store, as the ledger saw");
+    assert_eq!(running.gpus.list(&ListParams::default()).await.expect("a list").items, [x, y.clone()]);
+    assert_eq!(*running.ledger.state().borrow(), LedgerState::Open);
+    running.stop().await;
+    let running = start_damaged(&fixture, &[last + 1]).await;
+    assert_eq!(running.gpus.list(&ListParams::default()).await.expect("a list").items, [y]);
+    running.stop().await;
 }
