@@ -282,3 +282,41 @@ async fn an_xid_of_an_instance_that_is_not_there_marks_the_gpu_and_all_its_parts
         becomes(&gpus, object, is_gone).await;
     }
 }
+
+#[tokio::test]
+async fn a_contained_memory_error_is_no_fault_however_many_xids_follow_and_whatever_the_store_forgets() {
+    let standin = Standin::new(&divided());
+    let flags = [real(&standin), vec!["--datastore-endpoint=memory://".to_owned()]].concat();
+    let is_settled = |gpu: &Gpu| said(gpu, "EccHealthy") == "True RecoveryActionNone" && is_healthy(gpu);
+    let objects: Vec<String> = [name(1)].into_iter().chain(PARTS.map(str::to_lowercase)).collect();
+    for is_new in [true, false] {
+        let server = server(&flags);
+        let gpus = server.api();
+        let mut watcher = Watcher::new(&gpus).await;
+        if is_new {
+            all_healthy(&gpus, 4).await;
+            standin.changes(|script| script.gpus[1].ecc.as_mut().unwrap().uncorrected_volatile = 1);
+            standin.xid(1, 94, None);
+            for object in &objects {
+                becomes(&gpus, object, is_settled).await;
+            }
+            for xid in (68..=72).chain(75..=77).chain(82..=86).chain(96..=105).chain(126..=135) {
+                standin.xid(1, xid, None);
+            }
+            becomes(&gpus, &name(1), |gpu| gpu.status.xids.iter().all(|record| record.xid != 94)).await;
+        }
+        // After a restart on memory all that there is is what the GPU tells: the count, and that nothing is to be done.
+        for object in &objects {
+            becomes(&gpus, object, is_settled).await;
+        }
+        // The watcher has seen it all once it sees what is written last.
+        standin.xid(1, 13, None);
+        loop {
+            let gpu = watcher.next().await;
+            assert_ne!(health(&gpu).verdict, Verdict::Unhealthy, "{gpu:#?}");
+            if gpu.status.xids.iter().any(|record| record.xid == 13) {
+                break;
+            }
+        }
+    }
+}

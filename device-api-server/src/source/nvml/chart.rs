@@ -151,7 +151,9 @@ impl Chart {
                 };
                 let judgement = self.judging()(xid);
                 let stands = self.history.occurred(seen, judgement, &self.parts);
-                self.ecc.was_contained |= xid == CONTAINED && !stands;
+                if xid == CONTAINED && !stands {
+                    self.ecc.contain();
+                }
                 if stands {
                     (self.verdicts, self.clean) = (0, 0);
                 }
@@ -228,8 +230,8 @@ impl Chart {
     fn judging(&self) -> impl Fn(u32) -> Judgement + use<> {
         // One that answers and tells no recovery action will give no verdict.
         let is_silent = self.link == Link::Answers && self.recovery.is_untold();
-        let (policy, branch) = (Arc::clone(&self.policy), self.branch.filter(|_| !is_silent));
-        move |xid| policy.judge(xid, branch)
+        let (policy, branch) = (Arc::clone(&self.policy), self.branch.unwrap_or_default());
+        move |xid| policy.judge(xid, (!is_silent).then_some(branch))
     }
 
     fn judge(&mut self) {

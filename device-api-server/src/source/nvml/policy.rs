@@ -63,8 +63,8 @@ impl Policy {
         self.overrides.get(&xid).copied().unwrap_or_else(|| explain(xid).action)
     }
 
-    /// What to do about this XID where the driver is of this branch, such as 580, and tells its recovery action; `None`: one
-    /// that tells none, or of which nobody knows the version.
+    /// What to do about this XID where the driver is of this branch, such as 580 (0 where nobody knows its version), and tells
+    /// its recovery action; `None`: one that tells none.
     ///
     /// What the catalogue says of the driver's word is about the catalogue's action. Whoever asks for another one wants it
     /// done.
@@ -77,7 +77,9 @@ impl Policy {
         let is_spoken_of = explanation.spoken_of_from.is_some_and(|from| branch.is_some_and(|branch| branch >= from));
         match action {
             // It is the driver's own word that its recovery action has changed.
-            Action::AskDriver if explanation.spoken_of_from.is_none() => Judgement { action, heeds_driver: true },
+            Action::AskDriver if explanation.spoken_of_from.is_none() => {
+                Judgement { action, heeds_driver: branch.is_some() }
+            }
             Action::AskDriver if !is_spoken_of => {
                 Judgement { action: explanation.action_without_driver, heeds_driver: false }
             }

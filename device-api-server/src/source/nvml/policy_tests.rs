@@ -99,7 +99,10 @@ fn what_the_drivers_word_ends_depends_on_its_branch_and_on_nobody_wanting_someth
         (145, Some(580), Action::AskDriver, true),
         (145, None, Action::AskDriver, false),
         (74, None, Action::ResetGpu, false),
-        (154, None, Action::AskDriver, true),
+        (48, Some(0), Action::ResetGpu, false),
+        (145, Some(0), Action::AskDriver, false),
+        (154, Some(0), Action::AskDriver, true),
+        (154, None, Action::AskDriver, false),
         (94, Some(580), Action::ResetGpu, false),
         (31, None, Action::AskDriver, true),
     ] {

@@ -28,31 +28,47 @@ pub(super) struct Ecc {
     last: Option<u64>,
     /// Whether the driver has said, and said again, that nothing is to be done about those that there are.
     pub(super) is_settled: bool,
-    /// Whether an error was reported as contained in one application since the driver was loaded.
-    pub(super) was_contained: bool,
+    /// Up to which count the errors were reported as contained in one application each.
+    contained: u64,
+    /// Whether one was reported so that the count has yet to show.
+    is_contained_next: bool,
 }
 
 impl Ecc {
     pub(super) fn new() -> Self {
-        Self { uncorrected: Reading::Untold, last: None, is_settled: false, was_contained: false }
+        Self { uncorrected: Reading::Untold, last: None, is_settled: false, contained: 0, is_contained_next: false }
     }
 
     /// Takes a count. Whether there are errors of which the driver said nothing yet.
     pub(super) fn read(&mut self, count: Option<u64>) -> bool {
         self.uncorrected.read(count);
         let Some(count) = count else { return false };
-        let is_news = match self.last.replace(count) {
+        let last = self.last.replace(count);
+        let is_news = match last {
             Some(last) => count > last,
             None => count > 0 && !self.is_settled,
         };
+        if is_news && self.is_contained_next {
+            self.contained = count;
+        }
+        // What was reported before the first reading is in it, or is over.
+        self.is_contained_next &= !is_news && last.is_some();
         self.is_settled &= !is_news;
         is_news
+    }
+
+    /// An error was reported as contained in one application. Report and count come in either order.
+    pub(super) fn contain(&mut self) {
+        match self.last {
+            Some(last) if last > self.contained => self.contained = last,
+            _ => self.is_contained_next = true,
+        }
     }
 
     /// The driver was loaded again, and counts from zero.
     pub(super) fn lapse(&mut self) {
         self.uncorrected.lapse();
-        (self.last, self.is_settled, self.was_contained) = (None, false, false);
+        (self.last, self.is_settled, self.contained, self.is_contained_next) = (None, false, 0, false);
     }
 
     /// What the errors mean where the driver says that nothing is to be done (`Some(true)`), says otherwise (`Some(false)`), or
@@ -60,7 +76,7 @@ impl Ecc {
     pub(super) fn finding(&self, nothing_to_do: Option<bool>) -> Option<Finding> {
         Some(match (self.uncorrected.told()?, nothing_to_do) {
             (0, _) => Finding::None,
-            (_, Some(true)) if self.is_settled || self.was_contained => Finding::Harmless,
+            (count, Some(true)) if self.is_settled || count <= self.contained => Finding::Harmless,
             (_, Some(true) | None) => Finding::Awaiting,
             (_, Some(false)) => Finding::Fault,
         })

@@ -50,7 +50,9 @@ impl Chart {
         let is_same_boot = self.boot_id.is_some() && (status.xids.is_empty() || status.xids.iter().any(of_this_boot));
         self.ecc.is_settled = is_same_boot && says(ECC_HEALTHY, ConditionStatus::True, RECOVERY_ACTION_NONE);
         let is_contained = |record: &XidRecord| record.xid == CONTAINED && of_this_boot(record);
-        self.ecc.was_contained = status.xids.iter().any(is_contained) && !self.policy.action(CONTAINED).stands();
+        if status.xids.iter().any(is_contained) && !self.policy.action(CONTAINED).stands() {
+            self.ecc.contain();
+        }
     }
 
     /// Takes over a MIG device of which the store knows: until the driver describes the GPU, what names it is about it.

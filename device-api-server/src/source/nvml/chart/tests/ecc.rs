@@ -88,6 +88,26 @@ fn a_contained_error_is_harmless_as_soon_as_the_driver_says_so_once() {
 }
 
 #[test]
+fn that_one_error_was_contained_says_nothing_of_the_next() {
+    for reported_first in [true, false] {
+        let mut chart = healthy_on(Policy::default(), &errors(0, NOTHING));
+        for count in [1, 2] {
+            if reported_first {
+                chart.event(&xid(94), at(1));
+            }
+            chart.vitals(Ok(&errors(count, NOTHING)));
+            if !reported_first {
+                assert_eq!(of(&chart, ECC_HEALTHY), "Unknown UncorrectedErrors");
+                chart.event(&xid(94), at(1));
+            }
+            assert_eq!(of(&chart, ECC_HEALTHY), "True RecoveryActionNone");
+        }
+        chart.vitals(Ok(&errors(3, NOTHING)));
+        assert_eq!(of(&chart, ECC_HEALTHY), "Unknown UncorrectedErrors", "of this one nobody knows");
+    }
+}
+
+#[test]
 fn the_word_of_a_driver_of_which_nobody_knows_the_version_makes_no_error_harmless() {
     let mut chart = healthy_on(Policy::default(), &errors(0, NOTHING));
     chart.driver_version(None);

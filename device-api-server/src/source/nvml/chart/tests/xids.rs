@@ -220,6 +220,23 @@ fn what_no_driver_says_is_decided_by_the_table_or_stays_unknown_and_says_why() {
 }
 
 #[test]
+fn that_the_recovery_action_has_changed_is_in_doubt_as_long_as_the_driver_does_not_tell_it() {
+    let mut chart = healthy();
+    chart.event(&xid(154), at(1));
+    for _ in 2..5 {
+        chart.vitals(Ok(&Vitals::default()));
+        assert_eq!(of(&chart, XID_HEALTHY), "Unknown Xid154");
+        assert!(message(&chart, XID_HEALTHY).contains("only the kernel's log does"));
+    }
+    // Of which version it is does not matter: it is its own word.
+    let mut chart = healthy_with_verdict();
+    chart.driver_version(None);
+    chart.event(&xid(154), at(1));
+    chart.vitals(Ok(&verdict(RecoveryAction::None)));
+    assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
+}
+
+#[test]
 fn an_xid_of_which_the_driver_does_not_speak_needs_what_it_needs_whatever_the_driver_wants() {
     for (wanted, reset, expected) in [
         (RecoveryAction::None, "True GpuReset", "COMPONENT_RESET"),
