@@ -10,6 +10,7 @@ use crate::config::{AFTER_HELP, Config, filter};
 use crate::explain::ExplainConfig;
 use crate::log::Log;
 use crate::quarantine::QuarantineConfig;
+use crate::simulate::SimulateConfig;
 use crate::source::NvmlFlags;
 
 /// The node-local Device API server: GPU resources with the semantics of the Kubernetes API, over
@@ -37,6 +38,9 @@ pub enum Action {
 
     /// Shows what the datastore of a stopped server holds and cannot read, and removes it once somebody has looked
     Quarantine(Box<QuarantineConfig>),
+
+    /// Makes something happen in a simulation that runs: an XID, a loss, a reset, a hang
+    Simulate(SimulateConfig),
 
     /// Says what an XID means, what to do about it, and what ends it
     ExplainXid(ExplainConfig),

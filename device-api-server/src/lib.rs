@@ -47,6 +47,7 @@ mod quarantine;
 mod reach;
 mod server;
 mod shutdown;
+mod simulate;
 pub mod source;
 mod streams;
 #[cfg(feature = "testing")]
@@ -66,3 +67,4 @@ pub use self::provider::provide;
 pub use self::quarantine::{QuarantineAction, QuarantineConfig, quarantine};
 pub use self::server::{ServeOptions, Server};
 pub use self::shutdown::Signals;
+pub use self::simulate::{SimulateConfig, SimulateError, simulate};

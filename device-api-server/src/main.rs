@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use device_api_server::{
     Action, Cli, Config, Listener, Log, Server, ServerError, Signals, datastore, explain_xid, one_line, provide,
-    quarantine,
+    quarantine, simulate,
 };
 
 /// How many threads serve at most: a node's devices keep no more of them busy.
@@ -21,6 +21,15 @@ fn threads() -> usize {
 fn main() -> ExitCode {
     let log = Arc::new(Log::start());
     let cli = Cli::read(&log);
+    if let Some(Action::Simulate(config)) = &cli.action {
+        return match simulate(config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log.last_word(&format!("device-apiserver: {}", one_line(&error)));
+                ExitCode::FAILURE
+            }
+        };
+    }
     log.follow(cli.log());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build();
     let outcome = runtime.map_err(|source| ServerError::Start { what: "a runtime", source }).and_then(|runtime| {

@@ -17,7 +17,7 @@ use support::{Daemon, database_in, device_apiserver, socket_in};
 use tempfile::TempDir;
 
 /// Every flag. Scripts and manifests in the field name them: none goes away, none is renamed.
-const FLAGS: [&str; 31] = [
+const FLAGS: [&str; 32] = [
     "bind-address",
     "socket-mode",
     "socket-group",
@@ -35,6 +35,7 @@ const FLAGS: [&str; 31] = [
     "watch-max-duration",
     "watch-bookmark-interval",
     "nvml",
+    "nvml-simulation-socket",
     "nvml-driver-root",
     "nvml-ignored-xids",
     "nvml-policy-file",

@@ -12,7 +12,7 @@ use super::nvml::SourceOptions;
 use super::nvml::driver::Driver;
 use super::nvml::policy::{Policy, PolicyError};
 use super::nvml::real::{Nvml, NvmlOptions};
-use super::simulated::{Scenario, ScenarioError, Simulated};
+use super::simulated::{Door, DoorError, Scenario, ScenarioError, Simulated};
 use crate::units::{Span, at_least, between};
 
 /// The flags of the NVML source.
@@ -25,6 +25,11 @@ pub struct NvmlFlags {
     /// of a ready-made scenario such as xid-79, or a file: docs/simulation.md
     #[arg(long, env = "DEVICE_API_NVML", value_name = "MODE", default_value = "auto")]
     pub nvml: NvmlMode,
+
+    /// A socket for the owner of this process alone, through which things can be made to happen in a
+    /// simulation that runs: device-apiserver simulate [default: none]
+    #[arg(long, env = "DEVICE_API_NVML_SIMULATION_SOCKET", value_name = "PATH")]
+    pub nvml_simulation_socket: Option<PathBuf>,
 
     /// The root of the driver's files, under which its library is looked for before the system's; in a
     /// container often /run/nvidia/driver
@@ -134,6 +139,12 @@ pub enum SourceError {
     /// The scenario cannot be played.
     #[error("--nvml: the scenario cannot be played")]
     Scenario(#[from] ScenarioError),
+    /// The simulation's socket cannot be made.
+    #[error("--nvml-simulation-socket: the simulation has no door")]
+    Door(#[from] DoorError),
+    /// Nothing is simulated.
+    #[error("--nvml-simulation-socket: nothing is simulated; leave it out, or write --nvml=simulated:SPEC")]
+    NothingSimulated,
     /// The policy file cannot be used.
     #[error("--nvml-policy-file: the policy cannot be used")]
     Policy(#[from] PolicyError),
@@ -155,12 +166,24 @@ impl NvmlFlags {
     /// The driver that the flags ask for, and how to watch it; `None` when they ask for none.
     ///
     /// # Errors
-    /// When the scenario or the policy file cannot be read, or is not valid, or a pause contradicts its limit.
+    /// When the scenario or the policy file cannot be read, or is not valid, a pause contradicts its limit, or the simulation's
+    /// socket cannot be made.
     pub fn source(&self) -> Result<Option<Source>, SourceError> {
-        let driver: Arc<dyn Driver> = match &self.nvml {
-            NvmlMode::Off => return Ok(None),
-            NvmlMode::Simulated(spec) => Arc::new(Simulated::new(Scenario::from_spec(spec)?)),
-            NvmlMode::Auto | NvmlMode::On => Arc::new(Nvml::new(self.nvml_options())),
+        let driver: Arc<dyn Driver> = match (&self.nvml, &self.nvml_simulation_socket) {
+            (NvmlMode::Simulated(spec), socket) => {
+                let simulated = Simulated::new(Scenario::from_spec(spec)?);
+                // What is wrong with the other flags comes before anything is made.
+                let options = self.options()?;
+                let simulated = match socket {
+                    Some(path) => simulated.with_door(Door::open(path)?),
+                    None => simulated,
+                };
+                return Ok(Some((Arc::new(simulated), options)));
+            }
+            // Nobody may believe that hardware can be made to fail through it.
+            (_, Some(_)) => return Err(SourceError::NothingSimulated),
+            (NvmlMode::Off, None) => return Ok(None),
+            (NvmlMode::Auto | NvmlMode::On, None) => Arc::new(Nvml::new(self.nvml_options())),
         };
         Ok(Some((driver, self.options()?)))
     }

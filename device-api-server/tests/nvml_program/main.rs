@@ -12,6 +12,7 @@ mod hangs;
 mod identity;
 mod idling;
 mod log;
+mod made;
 mod node;
 mod process;
 mod providers;

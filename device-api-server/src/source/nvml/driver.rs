@@ -47,6 +47,11 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// Waits for an event of a GPU that was subscribed to, and no longer than `wait`; `None` when there was none.
     async fn next_event(&self, wait: Duration) -> Result<Option<Event>, DriverError>;
 
+    /// Does what the driver has to do of its own while a source follows it. It never ends, and may be dropped at any time.
+    async fn attend(&self) {
+        std::future::pending().await
+    }
+
     /// Whether its devices are not real.
     fn is_simulated(&self) -> bool {
         false

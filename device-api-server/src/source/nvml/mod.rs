@@ -81,7 +81,10 @@ pub async fn run(
         };
         let writing = reconciler.run(observed, stored, may_write);
         let watching = run::follow(&driver, &options, seen, observations);
-        tokio::join!(holding, writing, watching);
+        tokio::select! {
+            _ = async { tokio::join!(holding, writing, watching) } => {}
+            () = driver.attend() => {}
+        }
     };
     stop.run_until_cancelled(work).await;
     // A driver that hangs is left behind: it holds nothing of ours.

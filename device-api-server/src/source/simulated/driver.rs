@@ -11,9 +11,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::nvml::driver::{Description, Driver, DriverError, Event, Found, System, Vitals};
 use super::action::Call;
+use super::door::Door;
 use super::play::{Outcome, Play};
-use super::scenario::Scenario;
-use super::telemetry;
+use super::scenario::{Board, Scenario};
+use super::{telemetry, timeline};
 
 /// How long a wait for events takes to fail, at most: as with NVML's binding, who asks again and again does
 /// not spin.
@@ -29,13 +30,47 @@ pub struct Simulated {
     play: Mutex<Play>,
     /// Wakes those who wait for events when something else than time changed what they wait for.
     changed: Notify,
+    /// The GPUs as they were at first, for what is made to happen.
+    boards: Vec<Board>,
+    door: Option<Door>,
 }
 
 impl Simulated {
     /// A driver that plays this.
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
-        Self { play: Mutex::new(Play::new(scenario)), changed: Notify::new() }
+        let boards = scenario.boards.clone();
+        Self { play: Mutex::new(Play::new(scenario)), changed: Notify::new(), boards, door: None }
+    }
+
+    /// Lets its owner make things happen through this door, for as long as somebody [attends](Driver::attend) it.
+    #[must_use]
+    pub fn with_door(mut self, door: Door) -> Self {
+        self.door = Some(door);
+        self
+    }
+
+    /// Makes something happen now: a step of a scenario's file, without a time.
+    ///
+    /// ```
+    /// use device_api_server::source::simulated::{Scenario, Simulated};
+    ///
+    /// let driver = Simulated::new(Scenario::from_spec("2")?);
+    /// assert_eq!(driver.make("event = \"xid\"\ngpu = 1\nxid = 79"), Ok(()));
+    /// assert!(driver.make("event = \"xid\"\ngpu = 2\nxid = 79").is_err());
+    /// # Ok::<(), device_api_server::source::simulated::ScenarioError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What is wrong with the step.
+    pub fn make(&self, event: &str) -> Result<(), String> {
+        let action = timeline::event(event, &self.boards).map_err(|fault| fault.why)?;
+        tracing::info!(?action, "somebody made this happen in the simulation");
+        let (mut play, now) = self.now();
+        play.happen(&action, now);
+        drop(play);
+        self.changed.notify_waiters();
+        Ok(())
     }
 
     /// The state, at this moment of the timeline.
@@ -183,5 +218,12 @@ impl Driver for Simulated {
 
     fn is_simulated(&self) -> bool {
         true
+    }
+
+    async fn attend(&self) {
+        if let Some(door) = &self.door {
+            door.attend(|event| self.make(event)).await;
+        }
+        pending().await
     }
 }

@@ -35,6 +35,7 @@
 
 mod action;
 mod burst;
+mod door;
 mod driver;
 mod error;
 mod file;
@@ -53,6 +54,8 @@ mod ready_made_tests;
 #[cfg(test)]
 mod scenario_tests;
 
+pub use self::door::{Door, DoorError};
+pub(crate) use self::door::{OK, REFUSED};
 pub use self::driver::Simulated;
 pub use self::error::ScenarioError;
 pub use self::scenario::Scenario;

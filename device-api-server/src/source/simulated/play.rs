@@ -95,6 +95,11 @@ impl Play {
         self.troubles.retain(|trouble| trouble.until.is_none_or(|until| until > now));
     }
 
+    /// Does this now, beside the timeline.
+    pub(super) fn happen(&mut self, action: &Action, now: Instant) {
+        self.act(action, now);
+    }
+
     fn next_step(&self) -> Option<Instant> {
         Some(self.round? + self.steps.get(self.next)?.time)
     }

@@ -2,6 +2,7 @@
 //! The steps of a scenario, as its file has them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -50,6 +51,26 @@ fn split(entry: Spanned<DeValue<'_>>) -> Result<(Spanned<Time>, Action), Fault> 
     let Some(time) = fields.remove("time") else {
         return Fault::new(at, "this step has no time: write one, such as time = \"5s\"");
     };
+    let action = action(at, fields)?;
+    let place = time.span();
+    let time = Time::deserialize(ValueDeserializer::from(time));
+    match time {
+        Ok(time) => Ok((Spanned::new(place, time), action)),
+        // An error of the outermost value has no place of its own.
+        Err(error) => Fault::new(place, error.message()),
+    }
+}
+
+/// Reads an event by itself: a step without a time.
+pub(super) fn event(text: &str, boards: &[Board]) -> Result<Action, Fault> {
+    let action = action(0..text.len(), DeTable::parse(text)?.into_inner())?;
+    let mut uuids = boards.iter().enumerate().map(|(slot, board)| (board.uuid.clone(), slot)).collect();
+    check(&action, boards, &mut uuids)?;
+    Ok(action)
+}
+
+/// What happens, from the keys of a step.
+fn action(at: Range<usize>, mut fields: DeTable<'_>) -> Result<Action, Fault> {
     let Some(event) = fields.remove("event") else {
         return Fault::new(at, "this step has no event: write what happens, such as event = \"xid\"");
     };
@@ -61,14 +82,7 @@ fn split(entry: Spanned<DeValue<'_>>) -> Result<(Spanned<Time>, Action), Fault> 
     // fields, which an internally tagged enum loses.
     let mut tagged = DeTable::new();
     tagged.insert(Spanned::new(place, event), Spanned::new(at.clone(), DeValue::Table(fields)));
-    let action = Action::deserialize(ValueDeserializer::from(Spanned::new(at, DeValue::Table(tagged))))?;
-    let place = time.span();
-    let time = Time::deserialize(ValueDeserializer::from(time));
-    match time {
-        Ok(time) => Ok((Spanned::new(place, time), action)),
-        // An error of the outermost value has no place of its own.
-        Err(error) => Fault::new(place, error.message()),
-    }
+    Ok(Action::deserialize(ValueDeserializer::from(Spanned::new(at, DeValue::Table(tagged))))?)
 }
 
 /// Refuses what no node can do. `uuids` are those that there were so far, with their slots.
