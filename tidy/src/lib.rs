@@ -38,7 +38,7 @@ pub fn read(path: &str) -> String {
 }
 
 /// The files of the workspace with one of these extensions, sorted by path. Build output and hidden
-/// folders do not belong to it.
+/// folders do not belong to it, and links lead to what is there once already.
 ///
 /// # Panics
 /// When a folder or file cannot be read.
@@ -48,6 +48,9 @@ pub fn sources(extensions: &[&str]) -> Vec<Source> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.is_symlink() {
+                continue;
+            }
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let is_output = name == "target" || name.starts_with('.');
             if path.is_dir() && !is_output {
@@ -91,6 +94,16 @@ pub fn tree(package: &str, features: &str) -> BTreeSet<String> {
         &format!("--package={package}"),
     ]);
     out.lines().filter_map(|line| line.split_whitespace().next()).map(|name| name.replace('_', "-")).collect()
+}
+
+/// The files that the package of a crate consists of.
+///
+/// # Panics
+/// When cargo fails.
+#[must_use]
+pub fn packaged(package: &str) -> BTreeSet<String> {
+    let out = cargo(&["package", "--list", "--allow-dirty", &format!("--package={package}")]);
+    out.lines().map(str::to_owned).collect()
 }
 
 fn cargo(arguments: &[&str]) -> String {

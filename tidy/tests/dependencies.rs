@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use tidy::{metadata, tree};
+use tidy::{metadata, packaged, read, tree};
 
 /// The crates of the workspace that each may depend on: `ARCHITECTURE.md`, "Crates".
 const EDGES: &[(&str, &[&str])] = &[
@@ -133,21 +133,31 @@ fn every_published_crate_says_what_crates_io_asks_for() {
         assert_eq!(text(package, "license"), "Apache-2.0", "{}", package["name"]);
         assert!(!text(package, "description").is_empty(), "{}", package["name"]);
         assert!(package["rust_version"].is_string(), "{}", package["name"]);
-        if package["publish"].is_null() {
-            assert!(!text(package, "repository").is_empty(), "{}", package["name"]);
-        }
     }
 }
 
-/// docs.rs builds a crate without features unless its manifest says otherwise, and what is behind them is not to be found.
+/// What a user of crates.io gets is the package alone, and docs.rs builds a crate without features unless its manifest says otherwise.
 #[test]
-fn what_is_behind_a_feature_is_on_docs_rs() {
+fn every_published_crate_carries_its_licence_readme_and_metadata() {
     let metadata = metadata();
-    let published = members(&metadata).into_iter().filter(|package| package["publish"].is_null());
-    let has_features = |package: &&Value| package["features"].as_object().unwrap().keys().any(|name| name != "default");
-    let mut with_features = published.filter(has_features).peekable();
-    assert!(with_features.peek().is_some(), "no crate has features");
-    for package in with_features {
-        assert_eq!(package["metadata"]["docs"]["rs"]["all-features"], true, "{}", package["name"]);
+    let published: Vec<_> = members(&metadata).into_iter().filter(|package| package["publish"].is_null()).collect();
+    assert_eq!(published.len(), 5);
+    for package in published {
+        let name = text(package, "name");
+        let files = packaged(name);
+        for file in ["LICENSE", "README.md", "src/lib.rs"] {
+            assert!(files.contains(file), "{name} has no {file}: {files:?}");
+        }
+        assert_eq!(text(package, "readme"), "README.md", "{name}");
+        let own = read(&format!("{name}/README.md"));
+        assert!(own.starts_with(&format!("# {name}\n")) && own.contains("not NVIDIA's"), "{name}");
+        assert_eq!(read(&format!("{name}/LICENSE")), read("LICENSE"), "{name}");
+        // Nobody is sent to a repository that is not this project's.
+        assert_eq!(package["repository"], Value::Null, "{name}");
+        let docs = &package["metadata"]["docs"]["rs"];
+        assert_eq!(docs["all-features"], true, "{name}");
+        assert_eq!(docs["targets"], serde_json::json!(["x86_64-unknown-linux-gnu"]), "{name}");
     }
+    let protos = packaged("device-api-core").into_iter().filter(|file| file.ends_with(".proto")).count();
+    assert!(protos >= 2, "{protos} .proto files in the package of core");
 }

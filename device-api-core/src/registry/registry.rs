@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// The objects of one resource type. Cheap to clone.
 ///
 /// A registry is scoped by a namespace, at first the empty one, as [`Verbs`] says. Its methods are
-/// those of [`Verbs`], and [`Self::modify`], which only a registry in process can offer.
+/// those of [`Verbs`], and [`Self::modify_in_place`], which only a registry in process can offer.
 pub struct Registry<R> {
     pub(super) ledger: Ledger,
     pub(super) cache: Arc<Cache<R>>,
