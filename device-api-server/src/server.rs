@@ -30,6 +30,7 @@ use crate::error::ServerError;
 use crate::grpc::budget::Budget;
 use crate::grpc::guard::Guard;
 use crate::grpc::in_flight::InFlight;
+use crate::grpc::refusals::Refusals;
 use crate::grpc::{GpuApi, LeaseApi};
 use crate::health::Health;
 use crate::listen::Listener;
@@ -233,6 +234,7 @@ impl Server {
             in_flight: in_flight.clone(),
             replies: Budget::replies(),
             uploads: Budget::uploads(),
+            refusals: Refusals::new(),
         };
         let ServeOptions { max_connections, max_concurrent_streams, grace_period, .. } = self.options;
         let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());

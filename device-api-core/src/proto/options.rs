@@ -61,7 +61,7 @@ impl TryFrom<wire::ListOptions> for ListParams {
             limit,
             r#continue,
         } = options;
-        if send_initial_events.is_some() {
+        if send_initial_events == Some(true) {
             return Err(Error::bad_request("sendInitialEvents", "Forbidden: only a watch can send initial events"));
         }
         Ok(Self {

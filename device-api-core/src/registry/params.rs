@@ -112,13 +112,14 @@ pub struct WatchParams {
     pub field_selector: String,
     /// Empty or `0`: the present state as ADDED events, then what follows. N: what came after N.
     pub resource_version: String,
-    /// Only [`VersionMatch::NotOlderThan`], and only with [`Self::send_initial_events`].
+    /// `None` or [`VersionMatch::NotOlderThan`], which mean the same: a watch starts at its version or a newer one.
     pub version_match: Option<VersionMatch>,
     /// The watch ends after this time; the server may end it earlier.
     pub timeout: Option<Duration>,
     /// Send bookmarks.
     pub allow_bookmarks: bool,
-    /// Send the present state as ADDED events, then a bookmark that says that this was all of it.
+    /// Send the present state as ADDED events, then a bookmark that says that this was all of it, whether or not others are
+    /// [allowed](Self::allow_bookmarks). False: begin with what follows, without the state.
     pub send_initial_events: Option<bool>,
 }
 

@@ -86,8 +86,8 @@ impl<R: Resource> Registry<R> {
     /// # Errors
     /// As [`Self::list`].
     pub async fn watch(&self, params: &WatchParams) -> Result<Watch<R>> {
+        check_match(params)?;
         let selection = self.selection(&params.label_selector, &params.field_selector)?;
-        check_initial_events(params)?;
         let version = parse_version("resourceVersion", &params.resource_version)?.filter(|at| *at != Revision::ZERO);
         if let Some(version) = version {
             self.wait_for(version).await?;
@@ -209,25 +209,14 @@ async fn page<R: Resource>(snapshot: CacheSnapshot<R>, selection: &Selection, li
     List { metadata, items }
 }
 
-/// Kubernetes' rules for `sendInitialEvents` (KEP-3157).
-fn check_initial_events(params: &WatchParams) -> Result<()> {
-    match (params.send_initial_events, params.version_match) {
-        (None, Some(_)) => {
-            let why = "forbidden for a watch unless sendInitialEvents is provided";
+/// A watch starts at its version or a newer one, so no other match makes sense. Kubernetes' other rules for `sendInitialEvents` (KEP-3157) refuse
+/// what has one meaning only; clients that were refused so tried again without end.
+fn check_match(params: &WatchParams) -> Result<()> {
+    match params.version_match {
+        None | Some(VersionMatch::NotOlderThan) => Ok(()),
+        Some(VersionMatch::Exact) => {
+            let why = "Forbidden: a watch goes on from its version: only \"NotOlderThan\" is supported";
             Err(Error::bad_request("resourceVersionMatch", why))
         }
-        (Some(_), Some(VersionMatch::NotOlderThan))
-            if params.allow_bookmarks || params.send_initial_events == Some(false) =>
-        {
-            Ok(())
-        }
-        (Some(_), Some(VersionMatch::NotOlderThan)) => {
-            Err(Error::bad_request("sendInitialEvents", "forbidden unless allowWatchBookmarks is true"))
-        }
-        (Some(_), _) => {
-            let why = "sendInitialEvents requires resourceVersionMatch to be NotOlderThan";
-            Err(Error::bad_request("resourceVersionMatch", why))
-        }
-        (None, None) => Ok(()),
     }
 }

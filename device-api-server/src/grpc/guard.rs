@@ -22,6 +22,7 @@ use tower_service::Service as _;
 use super::answer::Answer;
 use super::budget::Budget;
 use super::in_flight::InFlight;
+use super::refusals::{Refusals, is_refusal};
 use super::upload::{Arrived, Upload};
 use crate::peer::Peer;
 use crate::units::Size;
@@ -41,6 +42,7 @@ pub(crate) struct Guard {
     /// A service finds it among the request's extensions.
     pub(crate) replies: Budget,
     pub(crate) uploads: Budget,
+    pub(crate) refusals: Refusals,
 }
 
 impl Guard {
@@ -50,6 +52,7 @@ impl Guard {
             in_flight: self.in_flight.of_connection(),
             replies: self.replies.of_connection(),
             uploads: self.uploads.of_connection(),
+            refusals: Refusals::new(),
             ..self.clone()
         }
     }
@@ -76,7 +79,8 @@ impl Service<Request<Incoming>> for Guarded {
         let limit = self.guard.request_timeout;
         let (in_flight, replies) = (self.guard.in_flight.call(), self.guard.replies.clone());
         let method = request.uri().path().to_owned();
-        request.extensions_mut().insert(self.peer);
+        let (peer, refusals) = (self.peer, self.guard.refusals.clone());
+        request.extensions_mut().insert(peer);
         request.extensions_mut().insert(replies.clone());
         let arrived = Arrived::new(self.guard.uploads.clone());
         let request = request.map(|body| Upload::new(body, &arrived));
@@ -98,6 +102,17 @@ impl Service<Request<Incoming>> for Guarded {
                 Err(_) => Status::from(timed_out(limit)).into_http(),
             };
             drop(arrived);
+            if is_refusal(response.headers())
+                && let Some(slowed) = refusals.note()
+            {
+                if slowed.is_news {
+                    let why = Status::from_header_map(response.headers());
+                    let why = why.as_ref().map(Status::message).unwrap_or_default();
+                    let method = shown(&method);
+                    tracing::warn!(%peer, method, why, "a client repeats calls that are refused: they are slowed down");
+                }
+                tokio::time::sleep(slowed.pause).await;
+            }
             let answer = Answer::new(&mut response, replies, in_flight);
             Ok(response.map(|_| answer))
         })
@@ -125,6 +140,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 fn timed_out(limit: Duration) -> Error {
     let why = format!("the request took longer than {limit:?}; a write may have happened all the same");
     Error::Unavailable { why, retry_after: Some(RETRY_AFTER), cause: Cause::unknown() }
+}
+
+/// A method's name as an error or the log shows it.
+fn shown(method: &str) -> String {
+    method.chars().take(MAX_METHOD).collect()
 }
 
 /// How tonic begins to tell that a message is none.
@@ -162,10 +182,10 @@ fn reword(headers: &mut HeaderMap, method: &str) {
         Code::Internal if MALFORMED.iter().any(|start| why.starts_with(start)) => {
             Status::from(Error::bad_request("request", why))
         }
-        Code::Unimplemented if why.is_empty() => {
-            let method: String = method.chars().take(MAX_METHOD).collect();
-            Status::unimplemented(format!("there is no method {method}: reflection lists those that there are"))
-        }
+        Code::Unimplemented if why.is_empty() => Status::unimplemented(format!(
+            "there is no method {}: reflection lists those that there are",
+            shown(method)
+        )),
         _ => return,
     };
     headers.remove(Status::GRPC_STATUS);

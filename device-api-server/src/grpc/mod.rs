@@ -7,6 +7,7 @@ mod gpu;
 pub(crate) mod guard;
 pub(crate) mod in_flight;
 mod lease;
+pub(crate) mod refusals;
 mod upload;
 
 pub use self::gpu::GpuApi;

@@ -250,7 +250,7 @@ fn options_that_a_list_cannot_honour_are_refused_by_name() {
     assert_eq!(list(wire::ListOptions { limit: -1, ..Default::default() }), "limit");
     let options = wire::ListOptions { resource_version_match: "exact".into(), ..Default::default() };
     assert_eq!(list(options), "resourceVersionMatch");
-    let options = wire::ListOptions { send_initial_events: Some(false), ..Default::default() };
+    let options = wire::ListOptions { send_initial_events: Some(true), ..Default::default() };
     assert_eq!(list(options), "sendInitialEvents");
 }
 

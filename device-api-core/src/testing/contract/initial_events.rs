@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{ContractCase, World, list};
-use crate::registry::{Bookmark, Verbs, WatchEvent, WatchParams};
+use crate::registry::{Bookmark, Verbs, VersionMatch, WatchEvent, WatchParams};
 use crate::resource::Gpu;
 use crate::testing::expect::Events;
 use crate::testing::given::{create, delete, gpu, labelled, latest, replace, version, with_uuid};
@@ -16,6 +16,7 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
         rule_4_4_initial_events_of_nothing_are_the_bookmark_alone,
         rule_4_4_initial_events_are_selected,
         rule_4_4_initial_events_are_not_older_than_the_version_asked_for,
+        rule_4_4_initial_events_end_with_their_bookmark_whatever_else_is_asked_for,
         rule_4_4_a_bookmark_comes_just_before_a_timeout,
         rule_4_4_a_bookmark_is_a_version_to_resume_from,
         rule_4_4_no_bookmark_comes_unless_asked_for,
@@ -67,6 +68,26 @@ async fn rule_4_4_initial_events_are_not_older_than_the_version_asked_for(api: i
     events.added::<Gpu>("x").await;
     events.added::<Gpu>("y").await;
     assert!(events.bookmark::<Gpu>().await.initial_events_end);
+}
+
+async fn rule_4_4_initial_events_end_with_their_bookmark_whatever_else_is_asked_for(api: impl Verbs<Gpu>) {
+    let x = create(&api, &gpu("x")).await;
+    let resource_version = latest(&api).await.to_string();
+    for version_match in [None, Some(VersionMatch::NotOlderThan)] {
+        for at in ["", "0", &resource_version] {
+            let mut params = WatchParams::default().at(at).timeout(Duration::from_secs(1));
+            (params.send_initial_events, params.version_match) = (Some(true), version_match);
+            let sent = Events::of(&api, params).await.until_ok::<Gpu>().await;
+            let resource_version = resource_version.clone();
+            let end = WatchEvent::Bookmark(Bookmark { resource_version, initial_events_end: true });
+            assert_eq!(sent, [WatchEvent::Added(x.clone()), end], "and no other bookmark, from {at:?}");
+        }
+    }
+    let mut params = WatchParams::default();
+    params.send_initial_events = Some(false);
+    let mut events = Events::of(&api, params).await;
+    create(&api, &gpu("y")).await;
+    events.added::<Gpu>("y").await;
 }
 
 async fn rule_4_4_a_bookmark_comes_just_before_a_timeout(api: impl Verbs<Gpu>) {

@@ -29,6 +29,7 @@ pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
         rule_4_2_a_version_of_the_future_is_waited_for,
         rule_4_5_timeout_ends_the_watch_with_ok,
         rule_4_5_what_came_before_the_timeout_is_sent_before_the_end,
+        rule_4_7_a_watch_that_says_not_older_than_its_version_is_as_one_that_does_not,
         rule_4_7_bad_arguments_end_the_watch_as_invalid_before_any_event,
     ]
 }
@@ -249,24 +250,32 @@ async fn rule_4_5_what_came_before_the_timeout_is_sent_before_the_end(api: impl 
     }
 }
 
+async fn rule_4_7_a_watch_that_says_not_older_than_its_version_is_as_one_that_does_not(api: impl Verbs<Gpu>) {
+    let not_older = |params: WatchParams| WatchParams { version_match: Some(VersionMatch::NotOlderThan), ..params };
+    let x = create(&api, &gpu("x")).await;
+    let changed = replace(&api, &with_uuid(&x, "changed")).await;
+    for start in ["", "0"] {
+        let mut events = Events::of(&api, not_older(WatchParams::default().at(start))).await;
+        assert_eq!(events.added::<Gpu>("x").await, changed, "from {start:?}");
+    }
+    let mut events = Events::of(&api, not_older(WatchParams::default().at(&x.metadata.resource_version))).await;
+    assert_eq!(events.modified::<Gpu>("x").await, changed, "what came after is replayed");
+    let outcome = watch_refusal(&api, &not_older(WatchParams::default().at("1"))).await;
+    refused(outcome, Reason::Expired, "what is too old misses something, and says so");
+}
+
 async fn rule_4_7_bad_arguments_end_the_watch_as_invalid_before_any_event(api: impl Verbs<Gpu>) {
     create(&api, &gpu("x")).await;
-    let mut no_bookmarks = WatchParams::default().initial_events();
-    no_bookmarks.allow_bookmarks = false;
-    let mut no_match = WatchParams::default().initial_events();
-    no_match.version_match = None;
     let mut exact = WatchParams::default().initial_events();
     exact.version_match = Some(VersionMatch::Exact);
-    let mut lone_match = WatchParams::default().at(latest(&api).await.to_string());
-    lone_match.version_match = Some(VersionMatch::NotOlderThan);
+    let mut lone_exact = WatchParams::default().at(latest(&api).await.to_string());
+    lone_exact.version_match = Some(VersionMatch::Exact);
     for (what, params) in [
         ("a label selector that does not parse", WatchParams::default().labels("=x")),
         ("a field selector that does not parse", WatchParams::default().fields("spec.none=x")),
         ("a version that is no number", WatchParams::default().at("x")),
-        ("initial events without bookmarks", no_bookmarks),
-        ("initial events without a match", no_match),
         ("initial events with another match", exact),
-        ("a match without initial events", lone_match),
+        ("another match without initial events", lone_exact),
     ] {
         let error = refused(watch_refusal(&api, &params).await, Reason::BadRequest, what);
         assert!(error.is_invalid(), "{what}: {error}");
