@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::source::simulated::{OK, REFUSED};
+use crate::source::simulated::{LONGEST, OK, REFUSED};
 
 /// How long the simulation may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +41,9 @@ pub enum SimulateError {
         /// What was written.
         text: String,
     },
+    /// It is too long to be one.
+    #[error("an event is {LONGEST} bytes at most")]
+    TooLong,
     /// No simulation listens.
     #[error("no simulation answers on {}: start one with --nvml=simulated:… --nvml-simulation-socket={}", socket.display(), socket.display())]
     Reach {
@@ -95,7 +98,8 @@ fn step(SimulateConfig { event, keys, .. }: &SimulateConfig) -> Result<String, S
             Err(_) => writeln!(step, "{name} = {value:?}"),
         };
     }
-    Ok(step)
+    // The simulation hangs up on one that is longer, and what it says of it may be lost with the connection.
+    if step.len() as u64 > LONGEST { Err(SimulateError::TooLong) } else { Ok(step) }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
 /// The longest event, in bytes.
-const LONGEST: u64 = 4096;
+pub(crate) const LONGEST: u64 = 4096;
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause after a connection that could not be accepted.

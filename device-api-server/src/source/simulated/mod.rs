@@ -55,7 +55,7 @@ mod ready_made_tests;
 mod scenario_tests;
 
 pub use self::door::{Door, DoorError};
-pub(crate) use self::door::{OK, REFUSED};
+pub(crate) use self::door::{LONGEST, OK, REFUSED};
 pub use self::driver::Simulated;
 pub use self::error::ScenarioError;
 pub use self::scenario::Scenario;
