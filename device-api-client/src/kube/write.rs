@@ -7,7 +7,6 @@ use device_api_core::resource::{Resource, document};
 use device_api_core::{Error, Result};
 use http::Response;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::Answer;
 use super::answer::{created, json};
@@ -74,10 +73,8 @@ where
 }
 
 fn parse<R: Resource>(body: &[u8]) -> Result<R> {
-    let unreadable = |why: String| Error::bad_request("body", format!("is no {}: {why}", R::KIND));
-    let document: Value = serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
-    document::read(document).map_err(|error| match error {
-        Error::UnprocessablePatch { why } => unreadable(why),
+    document::parse(body).map_err(|error| match error {
+        Error::UnprocessablePatch { why } => Error::bad_request("body", format!("is no {}: {why}", R::KIND)),
         other => other,
     })
 }

@@ -115,6 +115,9 @@ async fn requests_that_are_not_understood_are_refused_and_say_why() {
     ] {
         assert_failed(&node.send(method, path, &body).await, 400, "BadRequest", message);
     }
+    let twice = r#"{"metadata": {"name": "x"}, "spec": {"uuid": "a", "uuid": "b"}}"#;
+    let twice = node.send_as("application/json", "POST", GPUS, twice.to_owned()).await;
+    assert_failed(&twice, 400, "BadRequest", "body: is no GPU: the member \"uuid\" is there twice");
     let text = "x".repeat((3 << 20) + 1);
     let long = node.send_as("application/json", "POST", GPUS, text).await;
     assert_failed(&long, 413, "RequestEntityTooLarge", "the request is over the limit of 3145728 bytes");

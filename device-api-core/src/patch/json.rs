@@ -10,6 +10,7 @@ use json_patch::{PatchErrorKind, PatchOperation};
 use serde_json::Value;
 
 use super::{check_depth, depth, encoded_size, too_large, unprocessable};
+use crate::resource::document::Unique;
 use crate::{Error, Result};
 
 /// The most operations in one patch.
@@ -21,13 +22,13 @@ const PASSES: usize = 4;
 /// Parses the operations, and checks the depth of what they add.
 pub(super) fn parse(data: &[u8]) -> Result<Vec<PatchOperation>> {
     // One by one, so that an error can say which.
-    let operations: Vec<Value> =
+    let operations: Vec<Unique> =
         serde_json::from_slice(data).map_err(|error| unprocessable(format_args!("a list of operations: {error}")))?;
     if operations.len() > MAX_OPERATIONS {
         let what = format!("a patch of {} operations", operations.len());
         return Err(too_large(what, format!("{MAX_OPERATIONS} operations"), "send it in parts"));
     }
-    let parse = |(index, operation)| {
+    let parse = |(index, Unique(operation))| {
         let operation: PatchOperation = serde_json::from_value(operation)
             .map_err(|error| unprocessable(format_args!("operation {index}: {error}")))?;
         if let PatchOperation::Add(json_patch::AddOperation { path, value })

@@ -6,11 +6,23 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
 use super::Resource;
 use crate::error::short;
 use crate::{Error, Result};
+
+/// The object that a client's JSON text is, which is [read](read) like any other. A member twice in one object is
+/// refused: one of the two would be dropped.
+///
+/// # Errors
+/// As [`read`], and [`Error::UnprocessablePatch`] when the text is no JSON.
+pub fn parse<R: Resource>(text: &[u8]) -> Result<R> {
+    let Unique(document) = serde_json::from_slice(text).map_err(unreadable)?;
+    read(document)
+}
 
 /// The object that a client's JSON is.
 ///
@@ -41,6 +53,72 @@ pub fn read<R: Resource>(mut document: Value) -> Result<R> {
         .map_err(|error| Error::internal(format!("an object does not serialise: {error}")))?;
     compare(&document, &kept, String::new())?;
     Ok(object)
+}
+
+/// A JSON value in whose objects each member is there once.
+pub(crate) struct Unique(pub(crate) Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Self)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, Unique(value))) = members.next_entry::<String, _>()? {
+            if object.contains_key(&name) {
+                return Err(de::Error::custom(format_args!("the member {:?} is there twice", short(&name))));
+            }
+            object.insert(name, value);
+        }
+        Ok(object.into())
+    }
 }
 
 /// Removes the members that are `null`. Those of lists stay: their places mean something.
@@ -137,6 +215,19 @@ mod tests {
         for nothing in [json!(null), json!(false), json!(0), json!(""), json!([]), json!({}), json!({"a": {"b": ""}})] {
             assert_eq!(read::<Gpu>(json!({"metadata": {"managedFields": nothing}})).unwrap(), Gpu::default());
         }
+    }
+
+    #[test]
+    fn a_member_twice_is_refused_and_all_else_is_as_serde_json_reads_it() {
+        for text in
+            [r#"{"spec": {"uuid": "a", "uuid": "b"}}"#, r#"{"status": {"conditions": [{"type": "A", "type": "A"}]}}"#]
+        {
+            let error = parse::<Gpu>(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("is there twice"), "{error}");
+        }
+        let text = r#"[null, true, -1, 18446744073709551615, 0.1, 1e300, "a\u00e4\n", [], {"a": {"b": []}}]"#;
+        let Unique(value) = serde_json::from_str(text).unwrap();
+        assert_eq!(value, serde_json::from_str::<Value>(text).unwrap());
     }
 
     #[test]

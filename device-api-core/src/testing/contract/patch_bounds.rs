@@ -21,6 +21,7 @@ use crate::{Error, Result};
 pub(super) fn cases<W: World>() -> Vec<ContractCase<W>> {
     list![
         rule_2_9_a_patch_that_does_not_parse_is_unprocessable_content,
+        rule_2_9_a_patch_with_a_member_twice_is_unprocessable_content,
         rule_2_9_a_patch_that_does_not_fit_the_type_is_unprocessable_content,
         rule_2_9_any_other_patch_type_is_an_unsupported_media_type,
         rule_2_9_each_patch_type_has_two_names,
@@ -70,6 +71,17 @@ async fn rule_2_9_a_patch_that_does_not_parse_is_unprocessable_content(api: impl
         ["{}", "[1]", "[{}]", "[{\"op\":\"add\"}]", "[{\"op\":\"add\",\"path\":\"no-slash\",\"value\":1}]", "null"]
     {
         unprocessable(try_patch(&api, "x", raw(PatchType::Json, text)).await, &format!("a JSON patch {text}"));
+    }
+    nothing_happened(&api, &created).await;
+}
+
+async fn rule_2_9_a_patch_with_a_member_twice_is_unprocessable_content(api: impl Verbs<Gpu>) {
+    let created = create(&api, &gpu("x")).await;
+    // Of two that contradict each other, one would be dropped in silence.
+    let twice = r#"{"spec": {"uuid": "a", "uuid": "b"}}"#;
+    let operation = r#"[{"op": "replace", "path": "/spec/uuid", "value": "a", "value": "b"}]"#;
+    for (patch_type, text) in [(PatchType::Merge, twice), (PatchType::Strategic, twice), (PatchType::Json, operation)] {
+        unprocessable(try_patch(&api, "x", raw(patch_type, text)).await, &format!("{patch_type:?} of {text}"));
     }
     nothing_happened(&api, &created).await;
 }
