@@ -128,8 +128,7 @@ impl Server {
     /// Serves GPUs and the leases of their providers, and keeps the GPUs' conditions true to those.
     ///
     /// # Errors
-    /// When what is stored of either cannot be read, or the ledger's GPUs have a registry or its leases were opened
-    /// already: then use [`Self::with_gpu_registry`], [`Self::with_leases`] and [`Self::with_keeper`].
+    /// When the ledger's GPUs have a registry or its leases were opened already: then use [`Self::with_gpu_registry`], [`Self::with_leases`] and [`Self::with_keeper`].
     pub async fn with_gpus(self) -> Result<Self, ServerError> {
         let gpus = self.ledger.registry(GpuStrategy).await.map_err(ServerError::Registry)?;
         let leases = Leases::open(&self.ledger).await.map_err(ServerError::Registry)?;

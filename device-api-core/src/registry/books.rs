@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -385,7 +386,9 @@ pub(super) fn verify(snapshot: &Snapshot) -> Result<(), StorageError> {
         let previous = current.get(&key).copied().unwrap_or(Revision::ZERO);
         // A superseded record may be compacted away; any other must be there.
         let may_lack = record.previous <= snapshot.compacted && previous == Revision::ZERO;
-        if record.previous != previous && !may_lack && !unread.contains(&record.previous) {
+        // Where something between cannot be read, it may have been another state or a deletion.
+        let between = (Bound::Excluded(previous), Bound::Excluded(record.revision));
+        if record.previous != previous && !may_lack && unread.range(between).next().is_none() {
             let why = format!("revision {} supersedes {}, which is not there", record.revision, record.previous);
             return Err(corrupt(why));
         }

@@ -60,6 +60,9 @@ pub(super) fn of_unreadable(snapshot: &Snapshot, now: Timestamp) -> Result<Optio
     let current = current(&snapshot.records);
     let by_previous: BTreeMap<Revision, &Record> =
         snapshot.records.iter().map(|record| (record.previous, record)).collect();
+    for record in unlinked(&snapshot.records) {
+        pile.supersede(key_of(record), record.revision);
+    }
     for unreadable in &snapshot.unreadable {
         let revision = unreadable.revision;
         if revision == Revision::ZERO {
@@ -184,6 +187,22 @@ fn current(records: &[Record]) -> BTreeMap<AnyKey<'_>, &Record> {
     current
 }
 
+/// The records that do not supersede what is there before them of the same object: what was between, a state or a deletion, cannot be read.
+fn unlinked(records: &[Record]) -> Vec<&Record> {
+    let mut current = BTreeMap::new();
+    let mut unlinked = Vec::new();
+    for record in records {
+        let before = match record.change {
+            Change::Put(_) => current.insert(key_of(record), record.revision),
+            Change::Delete => current.remove(&key_of(record)),
+        };
+        if before.is_some_and(|before| before != record.previous) {
+            unlinked.push(record);
+        }
+    }
+    unlinked
+}
+
 fn key_of(record: &Record) -> AnyKey<'_> {
     (&record.resource, &record.key)
 }
@@ -204,8 +223,9 @@ fn suspects<'a>(
     let named: BTreeSet<_> = by_previous.into_iter().chain(by_key).collect();
     let is_known = |revision| {
         let unreadable = snapshot.unreadable.iter().any(|unreadable| unreadable.revision == revision);
-        // What it supersedes may have been compacted away.
-        revision == Revision::ZERO || unreadable || revision <= snapshot.compacted
+        let readable = snapshot.records.binary_search_by_key(&revision, |record| record.revision).is_ok();
+        // What it supersedes may have been compacted away, or have been superseded once more by something readable.
+        revision == Revision::ZERO || unreadable || readable || revision <= snapshot.compacted
     };
     let is_empty = claims.resource.is_empty() || claims.key.name.is_empty();
     if named.is_empty() && (is_empty || claims.previous >= unreadable.revision || !is_known(claims.previous)) {
@@ -215,138 +235,5 @@ fn suspects<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::Claims;
-
-    fn key(name: &str) -> RecordKey {
-        RecordKey { namespace: "default".to_owned(), name: name.to_owned() }
-    }
-
-    fn put(revision: u64, previous: u64, name: &str) -> Record {
-        Record {
-            revision: Revision(revision),
-            previous: Revision(previous),
-            at: Timestamp::UNIX_EPOCH,
-            actor: String::new(),
-            resource: "gpus".to_owned(),
-            key: key(name),
-            change: Change::Put(b"{}".to_vec()),
-        }
-    }
-
-    fn bad(revision: u64, claims: Option<(u64, &str)>) -> Unreadable {
-        let claims = claims.map(|(previous, name)| Claims {
-            previous: Revision(previous),
-            resource: "gpus".to_owned(),
-            key: key(name),
-        });
-        Unreadable { revision: Revision(revision), why: "its checksum does not match".to_owned(), claims }
-    }
-
-    /// What goes into quarantine, what goes for good, through which revision, and what is left.
-    fn salvaged(
-        compacted: u64,
-        records: &[Record],
-        unreadable: Unreadable,
-    ) -> (Vec<u64>, Vec<u64>, u64, Vec<(u64, String)>) {
-        let last = records.iter().map(|record| record.revision).chain([unreadable.revision]).max().unwrap();
-        let mut snapshot =
-            Snapshot { last, compacted: Revision(compacted), records: records.to_vec(), unreadable: vec![unreadable] };
-        let salvage = of_unreadable(&snapshot, Timestamp::UNIX_EPOCH).unwrap().unwrap();
-        salvage.apply(&mut snapshot);
-        super::super::books::verify(&snapshot).unwrap();
-        let Quarantine { records, superseded, through, .. } = salvage.quarantine;
-        (
-            records.iter().map(|(revision, _)| revision.0).collect(),
-            superseded.iter().map(|revision| revision.0).collect(),
-            through.0,
-            snapshot.records.iter().map(|record| (record.revision.0, record.key.name.clone())).collect(),
-        )
-    }
-
-    fn left(records: &[(u64, &str)]) -> Vec<(u64, String)> {
-        records.iter().map(|(revision, name)| (*revision, (*name).to_owned())).collect()
-    }
-
-    #[test]
-    fn an_older_state_never_takes_the_place_of_one_that_cannot_be_read() {
-        let records = [put(1, 0, "a"), put(2, 0, "b"), put(3, 1, "a"), put(5, 2, "b")];
-        let found = salvaged(0, &records, bad(4, Some((3, "a"))));
-        assert_eq!(found, (vec![3, 4], vec![1], 4, left(&[(2, "b"), (5, "b")])));
-    }
-
-    #[test]
-    fn what_was_superseded_by_something_readable_costs_no_object_but_history() {
-        let records = [put(1, 0, "a"), put(2, 0, "b"), put(4, 3, "a")];
-        let found = salvaged(0, &records, bad(3, Some((1, "a"))));
-        assert_eq!(found, (vec![3], vec![1], 4, left(&[(2, "b"), (4, "a")])));
-    }
-
-    #[test]
-    fn where_key_and_predecessor_differ_both_are_suspect_and_others_are_not() {
-        let records = [put(1, 0, "a"), put(2, 0, "b"), put(3, 0, "c")];
-        let found = salvaged(0, &records, bad(4, Some((1, "b"))));
-        assert_eq!(found, (vec![1, 2, 4], vec![], 4, left(&[(3, "c")])));
-    }
-
-    #[test]
-    fn a_record_that_can_be_about_anything_spares_only_what_is_newer() {
-        let records = [put(1, 0, "a"), put(2, 0, "b"), put(4, 2, "b")];
-        for claims in [None, Some((0, "")), Some((9, "x"))] {
-            let found = salvaged(0, &records, bad(3, claims));
-            assert_eq!(found, (vec![1, 3], vec![], 3, left(&[(2, "b"), (4, "b")])), "{claims:?}");
-        }
-    }
-
-    #[test]
-    fn the_only_state_of_an_object_takes_no_other_with_it() {
-        // A creation, and a state whose predecessors were compacted away.
-        for (compacted, previous) in [(2, 0), (3, 1)] {
-            let found = salvaged(compacted, &[put(2, 0, "a")], bad(3, Some((previous, "x"))));
-            assert_eq!(found, (vec![3], vec![], 3, left(&[(2, "a")])));
-        }
-    }
-
-    #[test]
-    fn a_store_that_is_mostly_unreadable_is_refused() {
-        let many: Vec<_> = (1..=9).map(|revision| bad(revision, None)).collect();
-        let snapshot = |records: u64| Snapshot {
-            last: Revision(30),
-            records: (0..records).map(|index| put(10 + index, 0, &index.to_string())).collect(),
-            unreadable: many.clone(),
-            ..Snapshot::default()
-        };
-        assert!(of_unreadable(&snapshot(9), Timestamp::UNIX_EPOCH).is_ok());
-        let error = of_unreadable(&snapshot(8), Timestamp::UNIX_EPOCH).unwrap_err();
-        assert_eq!(error.kind(), StorageErrorKind::Corrupt);
-        assert!(error.to_string().contains("9 of 17 records"), "{error}");
-    }
-
-    #[test]
-    fn a_store_that_lost_its_mark_goes_on_where_no_version_can_have_been() {
-        let now: Timestamp = "2026-11-24T13:48:17Z".parse().unwrap();
-        let mut snapshot = Snapshot {
-            last: Revision(7),
-            compacted: Revision(7),
-            records: vec![put(3, 0, "a"), put(7, 3, "a")],
-            unreadable: vec![bad(0, None)],
-        };
-        let salvage = of_unreadable(&snapshot, now).unwrap().unwrap();
-        assert!(salvage.quarantine.records.is_empty());
-        salvage.apply(&mut snapshot);
-        assert_eq!((snapshot.last, snapshot.compacted), (of_clock(now), of_clock(now)));
-        assert_eq!(snapshot.records.len(), 2);
-    }
-
-    #[test]
-    fn of_a_type_that_changed_the_newest_state_is_kept_for_people_and_older_ones_go() {
-        let records = [put(1, 0, "a"), put(2, 0, "b"), put(3, 1, "a"), put(4, 2, "b"), put(5, 0, "c")];
-        let why: BTreeMap<_, _> = [1, 2, 3].map(|revision| (Revision(revision), "no Gpu".to_owned())).into();
-        let quarantine = of_misfits(&records, &why, Timestamp::UNIX_EPOCH).unwrap().quarantine;
-        assert_eq!(quarantine.records, [(Revision(3), "no Gpu".to_owned())]);
-        assert_eq!(quarantine.superseded, [Revision(1), Revision(2)]);
-        assert_eq!(quarantine.through, Revision(4), "b is readable from there on");
-        assert!(of_misfits(&records, &BTreeMap::new(), Timestamp::UNIX_EPOCH).is_none());
-    }
-}
+#[path = "salvage_tests.rs"]
+mod tests;

@@ -179,7 +179,7 @@ impl Stage {
             why: format!("{} {:?} cannot be written as JSON", R::PLURAL, key.name()),
             cause: crate::error::Cause::of(cause),
         })?;
-        // One object that does not read back would keep the whole store from being opened.
+        // An object that does not read back would not be there after a restart.
         if !serde_json::from_slice::<R>(&bytes).is_ok_and(|back| back == *object) {
             let why = format!("{} {:?} does not read back from JSON as it was", R::PLURAL, key.name());
             return Err(Error::internal(why));
