@@ -208,7 +208,8 @@ fn gpu(name: &str, round: usize) -> Gpu {
 
 #[tokio::test]
 async fn a_watcher_that_never_reads_is_cut_off_alone() {
-    let daemon = Daemon::start(&[MEMORY, "--history-max-events=2000"]);
+    // The writers may take long: it is history that cuts the watch off, not the time that its reader has.
+    let daemon = Daemon::start(&[MEMORY, "--history-max-events=2000", "--request-timeout=1h"]);
     let mut watch = daemon.stub().watch_gpus(wire::WatchGpusRequest::default()).await.unwrap().into_inner();
     let apis: Vec<_> = (0..4).map(|_| daemon.api()).collect();
     // 20,000 writes of a kilobyte: far more than history, sockets and the windows of HTTP/2 hold.

@@ -251,7 +251,17 @@ async fn a_list_over_the_bound_is_refused_with_a_way_out() {
     let (status, details) = refused(answer, Code::ResourceExhausted, "RequestEntityTooLarge");
     assert!(status.message().contains("limit and continue"), "{}", status.message());
     assert!(details.retry_info().is_none());
-    let page = list(wire::ListOptions { limit: 30, ..wire::ListOptions::default() });
-    let page = stub.list_gpus(page).await.unwrap().into_inner().gpu_list.unwrap();
-    assert_eq!(page.items.len(), 30);
+    // A page ends where it would be too large for most clients, long before this limit.
+    let mut options = wire::ListOptions { limit: 34, ..wire::ListOptions::default() };
+    let mut sizes = Vec::new();
+    loop {
+        let page = stub.list_gpus(list(options.clone())).await.unwrap().into_inner().gpu_list.unwrap();
+        sizes.push(page.items.len());
+        options.r#continue = page.metadata.unwrap().r#continue;
+        if options.r#continue.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(sizes.iter().sum::<usize>(), 34);
+    assert!(sizes.len() > 1, "{sizes:?}");
 }
