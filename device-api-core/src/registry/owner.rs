@@ -123,8 +123,9 @@ impl Owner {
                         return End::Closed;
                     }
                     if is_crowded {
-                        // Those who were answered just now, and write again, come into the same batch:
-                        // else the first of them would have a commit of its own, and all others wait.
+                        // Those who were answered just now, and write again, come into the same batch: else the first of
+                        // them would have a commit of its own, and all others wait. Of 8 writers on SQLite, all on one
+                        // thread, 7.3 share a commit with this and 3.4 without it; of 32, 27 and 12.
                         yield_now().await;
                         while messages.len() < QUEUE && let Ok(message) = self.queue.try_recv() {
                             messages.push(message);
