@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why the server did not start, or did not end well.
 
+use std::any::Any;
 use std::io;
 use std::time::Duration;
 
@@ -43,6 +44,12 @@ pub enum ServerError {
         #[source]
         source: Option<StorageError>,
     },
+    /// A part of it ended again and again, or one that cannot be begun anew.
+    #[error("the {part} ended, and nothing goes on without it: start again, and report what the log says of it")]
+    PartLost {
+        /// Which.
+        part: String,
+    },
     /// The server is down, but not everybody was answered.
     #[error("requests still ran when the grace period of {grace:?} was over, and were cut")]
     Cut {
@@ -83,9 +90,16 @@ impl ServerError {
             Self::Datastore(_) | Self::Registry(_) => 3,
             Self::Listen(_) => 4,
             Self::Start { .. } | Self::Reflection(_) => 5,
-            Self::LedgerClosed { .. } | Self::Cut { .. } | Self::Close(_) | Self::CloseTimeout { .. } => 5,
+            Self::LedgerClosed { .. } | Self::PartLost { .. } => 5,
+            Self::Cut { .. } | Self::Close(_) | Self::CloseTimeout { .. } => 5,
         }
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }
 
 /// An error and all its causes, in one line.

@@ -41,6 +41,7 @@ mod grpc;
 mod health;
 mod listen;
 mod log;
+mod parts;
 mod peer;
 mod provider;
 mod quarantine;

@@ -4,14 +4,20 @@
 //! A call that hangs in the driver cannot be cancelled, and a driver's library can crash: here neither
 //! touches the server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use device_api_client::{Api, Client, ConnectOptions, LeaseApi, Target};
+use device_api_core::proto::v1alpha1::gpu_service_server::GpuServiceServer;
 use device_api_core::resource::Gpu;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService as _;
 
 use crate::cli::ProviderConfig;
 use crate::error::ServerError;
+use crate::grpc::GpuApi;
+use crate::parts::Part;
 use crate::shutdown::{Signals, notify};
 use crate::source::nvml;
 
@@ -35,9 +41,12 @@ pub async fn provide(config: ProviderConfig, mut signals: Signals) -> Result<(),
     let stop = CancellationToken::new();
     tracing::info!(%target, version = env!("CARGO_PKG_VERSION"), "providing");
     notify("READY=1");
-    let mut source = Box::pin(nvml::run(driver, options, gpus, leases, stop.clone()));
+    let begin = move |stop| nvml::run(Arc::clone(&driver), options.clone(), gpus.clone(), leases.clone(), stop);
+    // Nobody asks this process how it is: the server's lease says whether it lives.
+    let part = Part::source(nvml::NAME, GpuServiceServer::<GpuApi>::NAME, begin);
+    let mut source = Box::pin(part.run(0, stop.clone(), watch::Sender::default()));
     let signal = tokio::select! {
-        () = &mut source => return Ok(()),
+        ended = &mut source => return ended,
         signal = signals.next() => signal,
     };
     tracing::info!(signal, "ending");

@@ -3,23 +3,24 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::pin::Pin;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use device_api_core::lease::Leases;
 use device_api_core::proto::FILE_DESCRIPTOR_SET;
+use device_api_core::proto::v1alpha1::gpu_service_server::GpuServiceServer;
 use device_api_core::registry::{Ledger, Registry};
 use device_api_core::resource::{Gpu, GpuStrategy, Resource};
 use device_api_core::storage::StorageError;
+use futures_util::FutureExt as _;
 use prost::bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{LayerExt as _, RoutesBuilder};
-use tonic_health::ServingStatus;
 use tower_service::Service;
 
 use crate::accept::Incoming;
@@ -34,6 +35,7 @@ use crate::grpc::refusals::Refusals;
 use crate::grpc::{GpuApi, LeaseApi};
 use crate::health::Health;
 use crate::listen::Listener;
+use crate::parts::Part;
 use crate::reach;
 use crate::shutdown::notify;
 use crate::source::nvml::driver::Driver;
@@ -88,8 +90,8 @@ pub struct Server {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
-    keepers: Vec<Task>,
-    sources: Vec<Task>,
+    keepers: Vec<Part>,
+    sources: Vec<Part>,
 }
 
 impl fmt::Debug for Server {
@@ -153,10 +155,12 @@ impl Server {
 
     /// Sets the conditions of these objects to Unknown when the lease of their provider has expired, for as long as the
     /// server runs: [`Leases::keep`].
+    ///
+    /// While there is no keeper, since a bug or the store ended it, health says NOT_SERVING of all, and it is begun anew. One
+    /// that a bug has kept away for a minute ends the server: without it a lost provider is believed for ever.
     #[must_use]
     pub fn with_keeper<R: Resource>(mut self, leases: &Leases, objects: Registry<R>) -> Self {
-        let leases = leases.clone();
-        self.keepers.push(Box::pin(async move { leases.keep(objects).await }));
+        self.keepers.push(Part::keeper(leases, objects));
         self
     }
 
@@ -169,17 +173,28 @@ impl Server {
         let leases = Leases::open(&self.ledger).await.map_err(ServerError::Registry)?;
         let (of_gpus, of_leases) = (gpus.as_actor(nvml::NAME), leases.as_actor(nvml::NAME));
         let server = self.with_gpu_registry(gpus.clone()).with_keeper(&leases, gpus).with_leases(leases);
-        Ok(server.with_source(|stop| nvml::run(driver, options, of_gpus, of_leases, stop)))
+        let begin =
+            move |stop| nvml::run(Arc::clone(&driver), options.clone(), of_gpus.clone(), of_leases.clone(), stop);
+        Ok(server.with_source(nvml::NAME, GpuServiceServer::<GpuApi>::NAME, begin))
     }
 
-    /// Runs a source of objects beside the services. It is told when the server begins to shut down, has two
-    /// seconds to end, in which it can still write, and is dropped then.
+    /// Runs a source of a service's objects beside the services: `begin` begins it. It is told when the server begins to shut
+    /// down, has two seconds to end, in which it can still write, and is dropped then.
+    ///
+    /// One that panics or returns before is begun anew, after a pause that grows to a minute; meanwhile health says
+    /// NOT_SERVING of that service. A source that says how devices are has a lease of its own, renewed in the same
+    /// future: then what it said is Unknown in time when it does not come back.
     #[must_use]
-    pub fn with_source<F>(mut self, source: impl FnOnce(CancellationToken) -> F) -> Self
+    pub fn with_source<F>(
+        mut self,
+        name: &str,
+        service: &'static str,
+        begin: impl Fn(CancellationToken) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.sources.push(Box::pin(source(self.draining.clone())));
+        self.sources.push(Part::source(name, service, begin));
         self
     }
 
@@ -209,14 +224,14 @@ impl Server {
     /// sent, requests in flight are answered, the socket is removed and the store is closed.
     ///
     /// While the ledger loads its store again after a failure, health says NOT_SERVING. When the ledger
-    /// closes unasked, so does the server.
+    /// closes unasked, so does the server, and so it does when a part of it ends that it cannot be without.
     ///
     /// # Errors
-    /// When the ledger closed before `shutdown` was done, when requests were not answered before the grace
+    /// When the ledger closed or the server lost a part before `shutdown` was done, when requests were not answered before the grace
     /// period was over, or when the store could not be closed. The server is down in any case.
     pub async fn run(mut self, listener: Listener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Listener { listener, mut claim, options: socket } = listener;
-        let (health, health_service) = Health::of(&self.names).await;
+        let (mut health, health_service) = Health::of(&self.names).await;
         // Their streams know nothing of our shutdown.
         let drain = Drain(self.draining.clone());
         let undescribed = |error| ServerError::Reflection(Box::new(error));
@@ -239,29 +254,40 @@ impl Server {
         let mut connections = Connections::new(max_connections, max_concurrent_streams, guard, self.draining.clone());
         let (again, listeners) = mpsc::channel(1);
         let serving = connections.serve(Incoming::new(listener, listeners, self.draining.clone()));
-        let mut serving = Box::pin(serving);
-        let keepers: JoinSet<()> = std::mem::take(&mut self.keepers).into_iter().collect();
-        let sources: JoinSet<()> = std::mem::take(&mut self.sources).into_iter().collect();
-        let reachable = watch::Sender::new(true);
-        notify("READY=1");
-        let asked = tokio::select! {
-            () = shutdown => true,
-            () = health.follow(&self.ledger, reachable.subscribe()) => false,
-            never = reach::keep(&mut claim, &socket, again, |is| _ = reachable.send_replace(is)) => match never {},
-            // It ends no sooner than it is told to.
-            () = &mut serving => false,
+        let mut serving = Box::pin(AssertUnwindSafe(serving).catch_unwind());
+        let (reachable, absent) = (watch::Sender::new(true), watch::Sender::default());
+        let mut parts = (0..).map(|number| (number, self.draining.clone(), absent.clone()));
+        let mut run = |given: &mut Vec<Part>| -> JoinSet<_> {
+            let given = std::mem::take(given).into_iter().zip(&mut parts);
+            given.map(|(part, (number, stop, absent))| part.run(number, stop, absent)).collect()
         };
+        let (mut keepers, mut sources) = (run(&mut self.keepers), run(&mut self.sources));
+        notify("READY=1");
+        let waiting = async {
+            tokio::select! {
+                () = shutdown => End::Asked,
+                () = health.follow(&self.ledger, reachable.subscribe(), absent.subscribe()) => End::LedgerClosed,
+                never = reach::keep(&mut claim, &socket, again, |is| _ = reachable.send_replace(is)) => match never {},
+                // It ends no sooner than it is told to, and nor do the others.
+                _ = &mut serving => End::Deaf,
+                Some(ended) = keepers.join_next() => End::of(ended),
+                Some(ended) = sources.join_next() => End::of(ended),
+            }
+        };
+        let end = AssertUnwindSafe(waiting).catch_unwind().await.unwrap_or_else(|_| End::lost("wait for its end"));
 
         notify("STOPPING=1");
-        health.say(ServingStatus::NotServing).await;
+        health.end().await;
         self.draining.cancel();
-        if tokio::time::timeout(SOURCE_PATIENCE, end(sources)).await.is_err() {
+        let ending = async { while sources.join_next().await.is_some() {} };
+        if tokio::time::timeout(SOURCE_PATIENCE, ending).await.is_err() {
             tracing::warn!("a source did not end in time");
         }
         // In a task, so that it goes on when we lose patience.
         let ledger = self.ledger.clone();
         let closing = tokio::spawn(async move { ledger.close().await });
-        let in_time = tokio::time::timeout(grace_period, &mut serving).await.is_ok();
+        let is_deaf = matches!(end, End::Deaf);
+        let in_time = is_deaf || tokio::time::timeout(grace_period, &mut serving).await.is_ok();
         let cut = !in_time && in_flight.any_unanswered();
         drop(serving);
         drop(keepers);
@@ -269,15 +295,17 @@ impl Server {
         drop(claim);
         let closed = tokio::time::timeout(CLOSE_PATIENCE, closing).await;
         let outcome = close_outcome(closed);
-        if !asked {
-            let source = match outcome {
-                Err(ServerError::Close(failure)) => Some(failure),
-                _ => None,
-            };
-            return Err(ServerError::LedgerClosed { source });
+        match (end, outcome) {
+            (End::Asked, Err(error)) => Err(error),
+            (End::Asked, Ok(())) if cut => Err(ServerError::Cut { grace: grace_period }),
+            (End::Asked, Ok(())) => Ok(()),
+            (End::LedgerClosed, Err(ServerError::Close(failure))) => {
+                Err(ServerError::LedgerClosed { source: Some(failure) })
+            }
+            (End::LedgerClosed, _) => Err(ServerError::LedgerClosed { source: None }),
+            (End::Deaf, _) => Err(ServerError::PartLost { part: "accept loop".to_owned() }),
+            (End::Lost(error), _) => Err(error),
         }
-        outcome?;
-        if cut { Err(ServerError::Cut { grace: grace_period }) } else { Ok(()) }
     }
 
     fn reflection(&self) -> tonic_reflection::server::Builder<'static> {
@@ -288,14 +316,29 @@ impl Server {
     }
 }
 
-/// What runs beside the services.
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Why the server ends.
+#[derive(Debug)]
+enum End {
+    /// It was asked to.
+    Asked,
+    /// Nothing can be written any more.
+    LedgerClosed,
+    /// No connection is accepted any more.
+    Deaf,
+    /// Something else ended that it is not to be without.
+    Lost(ServerError),
+}
 
-/// Waits for tasks to end. One that panicked must not keep the store from being closed.
-async fn end(mut tasks: JoinSet<()>) {
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a source ended before its time");
+impl End {
+    fn lost(part: &str) -> Self {
+        Self::Lost(ServerError::PartLost { part: part.to_owned() })
+    }
+
+    /// Whoever watches over a part ends before the server for want of that part only, or for a bug of its own.
+    fn of(ended: Result<Result<(), ServerError>, JoinError>) -> Self {
+        match ended {
+            Ok(Err(error)) => Self::Lost(error),
+            Ok(Ok(())) | Err(_) => Self::lost("watch over a part"),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::{Ready, pending, ready};
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use device_api_client::{Client, ConnectOptions};
@@ -106,11 +107,15 @@ async fn a_source_that_panics_keeps_no_server_from_ending_well() {
     let memory = Memory::new();
     let ledger = Ledger::open(Box::new(memory.open().unwrap()), LedgerOptions::default()).await.unwrap();
     let (died, dead) = tokio::sync::oneshot::channel::<()>();
-    let source = async move {
-        let _died = died;
-        panic!("a source that has a bug");
+    let died = Mutex::new(Some(died));
+    let source = move |_| {
+        let died = died.lock().unwrap().take();
+        async move {
+            let _died = died;
+            panic!("a source that has a bug");
+        }
     };
-    let server = Server::new(ledger).with_source(|_| source);
+    let server = Server::new(ledger).with_source("buggy", "", source);
     server.run(listener(&folder), async { drop(dead.await) }).await.unwrap();
     assert!(memory.open().is_ok(), "the store was not closed");
 }

@@ -129,8 +129,17 @@ impl Storage for Broken {
     }
 
     async fn close(self: Box<Self>) -> Result<(), StorageError> {
-        self.0.close().await
+        panic!("another bug in a store");
     }
+}
+
+#[tokio::test]
+async fn a_server_whose_store_dies_while_it_is_closed_does_not_end_well() {
+    let mut world = World::on(Box::new(Broken(memory()))).await;
+    world.stop.take().unwrap().send(()).unwrap();
+    let error = world.end().await.unwrap_err();
+    assert!(matches!(error, ServerError::Close(_)), "{error:?}");
+    assert_eq!(error.exit_code(), 5);
 }
 
 #[tokio::test]

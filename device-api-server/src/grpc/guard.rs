@@ -24,6 +24,7 @@ use super::budget::Budget;
 use super::in_flight::InFlight;
 use super::refusals::{Refusals, is_refusal};
 use super::upload::{Arrived, Upload};
+use crate::error::panic_text;
 use crate::peer::Peer;
 use crate::units::Size;
 
@@ -130,11 +131,6 @@ async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> 
         Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of an unknown kind")
 }
 
 fn timed_out(limit: Duration) -> Error {

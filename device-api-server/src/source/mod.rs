@@ -11,7 +11,7 @@ mod lease;
 mod merge;
 pub mod nvml;
 mod observation;
-mod pause;
+pub(crate) mod pause;
 mod reconcile;
 pub mod simulated;
 mod told;

@@ -81,8 +81,11 @@ pub async fn run(
         };
         let writing = reconciler.run(observed, stored, may_write);
         let watching = run::follow(&driver, &options, seen, observations);
+        // One that ends before its time takes the others with it: none may renew the lease of what is not there.
         tokio::select! {
-            _ = async { tokio::join!(holding, writing, watching) } => {}
+            () = holding => {}
+            () = writing => {}
+            () = watching => {}
             () = driver.attend() => {}
         }
     };

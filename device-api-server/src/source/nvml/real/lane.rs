@@ -27,6 +27,8 @@ type Job = Box<dyn FnOnce() + Send>;
 /// the calls that it has, or with the process.
 pub(super) struct Lane {
     jobs: mpsc::SyncSender<Job>,
+    /// Never joined: what hangs in the driver cannot be.
+    thread: thread::JoinHandle<()>,
     running: Arc<watch::Sender<Option<Running>>>,
     next: AtomicU64,
 }
@@ -60,10 +62,10 @@ impl Lane {
                 }
             }
         };
-        // The handle is let go: what hangs in the driver cannot be joined.
         let started = thread::Builder::new().name(name).spawn(run);
-        started.map_err(|error| DriverError::Other { call: "starting a thread", why: error.to_string() })?;
-        Ok(Self { jobs, running: Arc::new(watch::Sender::new(None)), next: AtomicU64::new(0) })
+        let thread =
+            started.map_err(|error| DriverError::Other { call: "starting a thread", why: error.to_string() })?;
+        Ok(Self { jobs, thread, running: Arc::new(watch::Sender::new(None)), next: AtomicU64::new(0) })
     }
 
     /// Makes a call on this lane's thread and waits for its answer.
@@ -109,8 +111,13 @@ impl Lane {
             // The caller may have gone in the meantime, and has no use for it then.
             let _ = answer.send(result);
         });
-        let full = |_| DriverError::Other { call, why: "too many calls wait for it".to_owned() };
-        self.jobs.try_send(job).map_err(full)?;
+        self.jobs.try_send(job).map_err(|refused| {
+            let why = match refused {
+                mpsc::TrySendError::Full(_) => "too many calls wait for it",
+                mpsc::TrySendError::Disconnected(_) => "its thread has ended",
+            };
+            DriverError::Other { call, why: why.to_owned() }
+        })?;
         tokio::select! {
             biased;
             answer = &mut waiting.answered => {
@@ -200,8 +207,10 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn get(&self, name: &str) -> Result<Arc<Lane>, DriverError> {
         let mut lanes = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(name) {
-            return Ok(Arc::clone(lane));
+        match lanes.get(name) {
+            Some(lane) if !lane.thread.is_finished() => return Ok(Arc::clone(lane)),
+            Some(_) => tracing::error!(lane = name, "a thread that calls NVML has ended: starting another"),
+            None => {}
         }
         let lane = Arc::new(Lane::start(name)?);
         lanes.insert(name.to_owned(), Arc::clone(&lane));

@@ -157,3 +157,27 @@ async fn only_lanes_that_hang_survive_a_new_beginning() {
     assert!(Arc::ptr_eq(&kept, &lanes.get("kept").unwrap()));
     assert!(!Arc::ptr_eq(&idle, &lanes.get("idle").unwrap()));
 }
+
+#[tokio::test]
+async fn a_lane_whose_thread_has_ended_is_started_anew() {
+    /// Panics once more while its panic is thrown away.
+    struct Stubborn;
+    impl Drop for Stubborn {
+        fn drop(&mut self) {
+            panic!("a bug, on purpose");
+        }
+    }
+    let lanes = Lanes::default();
+    let lane = lanes.get("test").unwrap();
+    let call = lane.call("panics", || -> Result<(), DriverError> { std::panic::panic_any(Stubborn) });
+    assert!(call.await.is_err());
+    let ended = async {
+        while !lane.thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    let refused = lane.call("late", || Ok(1)).await.unwrap_err().to_string();
+    assert!(refused.contains("its thread has ended"), "{refused}");
+    assert_eq!(lanes.get("test").unwrap().call("call", || Ok(2)).await, Ok(2));
+}
