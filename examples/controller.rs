@@ -22,6 +22,7 @@ use device_api_client::core::registry::{
 use device_api_client::core::resource::{Condition, ConditionStatus, Gpu, GpuStrategy, condition};
 use device_api_client::watcher::Config;
 use device_api_client::{Api, Client, ConnectOptions, Target, VerbsExt as _};
+use device_api_examples::InWords;
 use device_api_store_memory::Memory;
 use serde_json::json;
 
@@ -29,7 +30,7 @@ use serde_json::json;
 const CORDONED: &str = "example.com/cordoned";
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> std::result::Result<(), InWords> {
     // It may be sick for so long before it is cordoned.
     let (clock, patience) = (Arc::new(SystemClock), Duration::from_secs(1));
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -10,11 +10,12 @@
 use device_api_core::registry::{Ledger, LedgerOptions, PostParams, Registry};
 use device_api_core::resource::{Gpu, GpuStrategy, ObjectMeta};
 use device_api_core::storage::Endpoint;
+use device_api_examples::InWords;
 use device_api_server::{Listener, Server, Signals, SocketOptions};
 use device_api_store_sqlite::SqliteStorage;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), InWords> {
     let folder = std::env::args().nth(1).ok_or("name a folder for the socket and the database")?;
     // First of all, so that a signal at any later time ends the daemon in order.
     let mut signals = Signals::new()?;

@@ -10,13 +10,14 @@ use device_api_client::core::health::{Polarities, Polarity};
 use device_api_client::core::registry::ListParams;
 use device_api_client::core::resource::Gpu;
 use device_api_client::{Api, Client};
+use device_api_examples::InWords;
 
 /// The columns of the table. The last one needs no width.
 const COLUMNS: usize = 7;
 const HEADER: [&str; COLUMNS] = ["NAME", "PRODUCT", "MEMORY", "PCI ADDRESS", "DRIVER", "NUMA", "HEALTH"];
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), InWords> {
     let selector = std::env::args().nth(1).unwrap_or_default();
     // Finds the socket as every client does: from the environment, or else the default one.
     let gpus: Api<Gpu> = Api::all(Client::try_default().await?);

@@ -17,9 +17,10 @@ use device_api_client::core::registry::{WatchEvent, WatchParams};
 use device_api_client::core::resource::{Gpu, ObjectMeta};
 use device_api_client::core::{Error, Result};
 use device_api_client::{Api, Client, ConnectOptions, Target};
+use device_api_examples::InWords;
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> std::result::Result<(), InWords> {
     // A lazy client may start before the server does.
     let client = Client::lazy(&Target::from_env()?, ConnectOptions::default());
     let mut scheduler = Scheduler {

@@ -14,10 +14,11 @@ use device_api_client::core::patch::Patch;
 use device_api_client::core::registry::{PatchParams, PostParams, Verbs};
 use device_api_client::core::resource::{Condition, ConditionStatus, Gpu, GpuSpec, ObjectMeta};
 use device_api_client::{Api, Client};
+use device_api_examples::InWords;
 use serde_json::json;
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> std::result::Result<(), InWords> {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_else(|| "gpu-0".to_owned());
     let health = arguments.next().as_deref().map_or(ConditionStatus::True, ConditionStatus::from);

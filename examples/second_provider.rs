@@ -17,12 +17,13 @@ use device_api_client::core::lease::AcquireLease;
 use device_api_client::core::resource::{Condition, ConditionStatus, Gpu, Key};
 use device_api_client::watcher::{Config, Event, Watcher};
 use device_api_client::{Api, Client, Declaration, LeaseApi, Provider};
+use device_api_examples::InWords;
 
 /// The condition. True is bad, as in NVSentinel, which made the type known.
 const THERMAL: &str = "GpuThermalWatch";
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> std::result::Result<(), InWords> {
     let limit = std::env::args().nth(1).map_or(Ok(85), |degrees| degrees.parse())?;
     let client = Client::try_default().await?;
     let gpus: Api<Gpu> = Api::all(client.clone());

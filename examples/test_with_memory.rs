@@ -11,10 +11,11 @@ use device_api_client::core::patch::Patch;
 use device_api_client::core::registry::{ListParams, PatchParams, Verbs};
 use device_api_client::core::resource::Gpu;
 use device_api_client::{Api, Client};
+use device_api_examples::InWords;
 use serde_json::json;
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> std::result::Result<(), InWords> {
     let gpus: Api<Gpu> = Api::all(Client::try_default().await?);
     println!("cordoned {}", cordon(&gpus).await?);
     Ok(())

@@ -12,9 +12,10 @@ use device_api_client::core::health::health;
 use device_api_client::core::registry::{ListParams, WatchEvent, WatchParams};
 use device_api_client::core::resource::{Gpu, ObjectMeta};
 use device_api_client::{Api, Client, ConnectOptions, Target};
+use device_api_examples::InWords;
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> std::result::Result<(), InWords> {
     let lines = std::env::args().nth(1).map_or(Ok(usize::MAX), |count| count.parse())?;
     // A lazy client may start before the server does.
     let client = Client::lazy(&Target::from_env()?, ConnectOptions::default());

@@ -18,6 +18,7 @@ use tower::Service;
 
 use crate::bounded::bounded;
 use crate::transport::Transport;
+use crate::unopened::CannotOpen;
 use crate::{ConnectError, Target};
 
 /// How a client connects and waits.
@@ -135,7 +136,7 @@ impl Client {
         let connector = tower::service_fn(connector(&target));
         match options.endpoint().connect_with_connector(connector).await {
             Ok(channel) => Ok(Self { transport: Transport::new(channel), options: options.into() }),
-            Err(source) => Err(ConnectError::Connect { target, source: source.into() }),
+            Err(error) => Err(ConnectError::of(target, &error)),
         }
     }
 
@@ -190,19 +191,9 @@ fn connector(target: &Target) -> impl Fn(Uri) -> SocketFuture + Clone + Send + '
         let path = Arc::clone(&path);
         Box::pin(async move {
             let stream = open(&path).await;
-            stream.map(TokioIo::new).map_err(|source| {
-                io::Error::new(source.kind(), CannotOpen { path: path.display().to_string(), source })
-            })
+            stream.map(TokioIo::new).map_err(|error| io::Error::new(error.kind(), CannotOpen::new(&path, error)))
         })
     }
-}
-
-/// Which socket could not be opened, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot open {path}")]
-struct CannotOpen {
-    path: String,
-    source: io::Error,
 }
 
 type SocketFuture = std::pin::Pin<Box<dyn Future<Output = io::Result<TokioIo<UnixStream>>> + Send>>;

@@ -52,6 +52,7 @@ mod reflector;
 mod store;
 mod target;
 mod transport;
+mod unopened;
 pub mod wait;
 pub mod watcher;
 mod wire;

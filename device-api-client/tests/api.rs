@@ -171,19 +171,20 @@ async fn connecting_to_nothing_says_where_and_why() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nobody.sock");
     let error = Client::connect(target(&path)).await.unwrap_err();
-    assert!(matches!(&error, ConnectError::Connect { .. }));
-    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(matches!(&error, ConnectError::Connect { kind: std::io::ErrorKind::NotFound, .. }), "{error:?}");
+    let said = format!("cannot open {}: No such file or directory", path.display());
+    assert!(error.to_string().contains(&said), "{error}");
 
     let client = Client::lazy(&target(&path), ConnectOptions::default());
     let error = Api::<Gpu>::all(client).get("x").await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
+    assert!(error.to_string().contains(&said), "who prints no causes sees it, too: {error}");
     let causes = std::iter::successors(std::error::Error::source(&error), |error| std::error::Error::source(*error));
     let texts: Vec<_> = causes.clone().map(ToString::to_string).collect();
     assert!(texts.iter().any(|text| text.contains(path.to_str().unwrap())), "{texts:?}");
     let first = causes.last().unwrap().downcast_ref::<std::io::Error>();
     let missing = std::io::Error::from_raw_os_error(2);
     assert_eq!(first.and_then(std::io::Error::raw_os_error), missing.raw_os_error(), "{texts:?}");
-    assert_eq!(texts.iter().filter(|text| text.contains(&missing.to_string())).count(), 1, "said once: {texts:?}");
 }
 
 #[tokio::test]

@@ -19,7 +19,6 @@ mod kubelet;
 mod socket;
 mod taints;
 
-use std::error::Error;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,13 +28,14 @@ use device_api_client::core::registry::{Clock as _, SystemClock};
 use device_api_client::core::resource::Gpu;
 use device_api_client::watcher::Config;
 use device_api_client::{Api, Client, ConnectOptions, Reflector, Target};
+use device_api_examples::InWords;
 use device_api_server::Signals;
 use futures_util::StreamExt as _;
 
 use self::devices::Devices;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), InWords> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let mut signals = Signals::new()?;

@@ -14,9 +14,10 @@ use std::path::Path;
 
 use device_api_core::registry::{Ledger, LedgerOptions, ListParams, PostParams};
 use device_api_core::resource::{Gpu, GpuStrategy, ObjectMeta};
+use device_api_examples::InWords;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), InWords> {
     let path = std::env::args().nth(1).ok_or("name a file")?;
     // Versions, conflicts, history, lists and watches are the ledger's part. A backend is a journal.
     let storage = jsonl::JsonLines::open(Path::new(&path)).await?;

@@ -23,6 +23,7 @@ use device_api_core::lease::{AcquireLease, LeaseVerbs as _, Leases};
 use device_api_core::patch::Patch;
 use device_api_core::registry::{Ledger, LedgerOptions, ListParams, PatchParams, PostParams, WatchParams};
 use device_api_core::resource::{Condition, ConditionStatus, Conditions as _, GpuStrategy, ObjectMeta, condition};
+use device_api_examples::InWords;
 use device_api_server::{Listener, Server, Signals, SocketOptions};
 use device_api_store_memory::Memory;
 use serde_json::json;
@@ -33,7 +34,7 @@ use crate::service::NicApi;
 use crate::wire::nic_service_server::NicServiceServer;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), InWords> {
     let folder = std::env::args().nth(1).ok_or("name a folder for the socket")?;
     let socket = format!("{folder}/device-api.sock");
     let mut signals = Signals::new()?;

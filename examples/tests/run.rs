@@ -260,3 +260,19 @@ fn what_is_tested_with_memory_works_against_a_server_too() {
     assert_eq!(says("test_with_memory", &socket, &[]), "cordoned 1\n");
     assert_eq!(says("test_with_memory", &socket, &[]), "cordoned 0\n");
 }
+
+#[test]
+fn an_example_that_fails_says_why_in_words() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("device-api.sock");
+    let output = programs::example("list", &socket).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let start =
+        format!("Error: cannot connect to unix://{0}: cannot open {0}: No such file or directory", socket.display());
+    assert!(said.starts_with(&start) && said.lines().count() == 1, "{said}");
+    // A folder that is none: the cause of this one is in words, too.
+    let output = programs::example("embedded_registry", &socket).arg("/dev/null").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("Error: sqlite store: ") && said.contains(": Not a directory"), "{said}");
+}
