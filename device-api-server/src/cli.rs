@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line of `device-apiserver`: the server, and what else the program does.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _};
 
-use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::config::{AFTER_HELP, Config, filter};
+use crate::config::{AFTER_HELP, Config};
 use crate::explain::ExplainConfig;
-use crate::log::Log;
+use crate::log::{Log, level};
 use crate::quarantine::QuarantineConfig;
 use crate::simulate::SimulateConfig;
 use crate::source::NvmlFlags;
@@ -69,7 +70,7 @@ pub struct ProviderConfig {
 #[non_exhaustive]
 pub struct LogFlags {
     /// What to log, to stderr: error, warn, info, debug, trace, or tracing's filter syntax
-    #[arg(long, env = "DEVICE_API_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = filter)]
+    #[arg(long, env = "DEVICE_API_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = level::filter)]
     pub log_level: String,
 
     /// How to log
@@ -106,6 +107,13 @@ impl Cli {
         })
     }
 
+    /// The names of environment variables that look like those of flags and are none, the first few of them. What is
+    /// misspelt would be missed in silence.
+    #[must_use]
+    pub fn unknown_variables() -> Option<String> {
+        unknown_variables(std::env::vars_os().map(|(name, _)| name))
+    }
+
     /// How to log.
     #[must_use]
     pub fn log(&self) -> &LogFlags {
@@ -116,6 +124,24 @@ impl Cli {
     }
 }
 
+/// How many unknown variables are named, and how much of each name is shown, in characters.
+const MOST_UNKNOWN: (usize, usize) = (8, 64);
+
+fn unknown_variables(names: impl Iterator<Item = OsString>) -> Option<String> {
+    let command = Cli::command();
+    let commands = std::iter::once(&command).chain(command.get_subcommands());
+    let known: BTreeSet<_> = commands.flat_map(Command::get_arguments).filter_map(Arg::get_env).collect();
+    let is_unknown =
+        |name: &OsString| name.as_encoded_bytes().starts_with(b"DEVICE_API_") && !known.contains(name.as_os_str());
+    let unknown: BTreeSet<OsString> = names.filter(is_unknown).collect();
+    let shown = |name: &OsString| name.to_string_lossy().chars().take(MOST_UNKNOWN.1).collect::<String>();
+    let mut listed = unknown.iter().take(MOST_UNKNOWN.0).map(shown).collect::<Vec<_>>().join(", ");
+    if unknown.len() > MOST_UNKNOWN.0 {
+        listed.push_str(&format!(" and {} more", unknown.len() - MOST_UNKNOWN.0));
+    }
+    (!listed.is_empty()).then_some(listed)
+}
+
 fn heeding_what_is_set(command: Command) -> Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     command
@@ -124,4 +150,23 @@ fn heeding_what_is_set(command: Command) -> Command {
             _ => flag,
         })
         .mut_subcommands(heeding_what_is_set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_are_of_no_flag_are_named_a_few_of_them() {
+        let unknown = |names: &[&str]| unknown_variables(names.iter().map(OsString::from));
+        assert_eq!(
+            unknown(&["DEVICE_API_SOCKET_MODE", "DEVICE_API_TARGET", "DEVICE_API", "NVIDIA_DEVICE_API_PATH"]),
+            None
+        );
+        let misspelt = ["DEVICE_API_SOCKET_GRUOP", "PATH", "DEVICE_API_LOGLEVEL"];
+        assert_eq!(unknown(&misspelt).unwrap(), "DEVICE_API_LOGLEVEL, DEVICE_API_SOCKET_GRUOP");
+        let many: Vec<_> = (0..1000).map(|number| format!("DEVICE_API_{number:04}{}", "X".repeat(1 << 16))).collect();
+        let listed = unknown(&many.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        assert!(listed.len() < 1000 && listed.ends_with(" and 992 more"), "{listed}");
+    }
 }

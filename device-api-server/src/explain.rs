@@ -15,6 +15,7 @@ use crate::source::nvml::policy::Policy;
 #[non_exhaustive]
 pub struct ExplainConfig {
     /// The number, such as 79
+    #[arg(value_parser = xid)]
     pub xid: u32,
 
     /// The policy file of the source: what it makes of the XID is said, too
@@ -24,6 +25,11 @@ pub struct ExplainConfig {
     /// The XIDs that the source ignores, with commas between
     #[arg(long, env = "DEVICE_API_NVML_IGNORED_XIDS", value_name = "XIDS", value_delimiter = ',')]
     pub nvml_ignored_xids: Vec<u32>,
+}
+
+fn xid(text: &str) -> Result<u32, String> {
+    let wanted = "write an XID's number, which stands in the kernel's log after \"NVRM: Xid\": 79";
+    text.parse().map_err(|_| wanted.to_owned())
 }
 
 /// Says to stdout what an XID means.

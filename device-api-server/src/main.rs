@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         };
     }
     log.follow(cli.log());
+    if let Some(variables) = Cli::unknown_variables() {
+        tracing::warn!(variables, "there are no such flags, so these variables mean nothing");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build();
     let outcome = runtime.map_err(|source| ServerError::Start { what: "a runtime", source }).and_then(|runtime| {
         let outcome = runtime.block_on(run(cli, Arc::clone(&log)));

@@ -139,12 +139,17 @@ fn what_is_wrong_with_a_flag_is_said_with_its_name() {
         ("--history-max-bytes", "64MB"),
         ("--max-connections", "0"),
         ("--log-level", "h2=loud"),
+        ("--log-level", "warning"),
+        ("--socket-group", "no-such-group"),
         ("--log-format", "xml"),
     ] {
         let (code, said) = refused(folder.path(), &[&format!("{flag}={value}")]);
         assert_eq!(code, 2, "{said}");
         assert!(said.contains(flag) && said.contains(value), "{said}");
     }
+    let (_, said) = refused(folder.path(), &["--log-level=warning"]);
+    assert!(said.contains("error, warn, info, debug, trace or off"), "{said}");
+    assert!(!database_in(folder.path()).exists(), "it is seen before anything is made");
     let (code, said) = refused(folder.path(), &["--no-such-flag"]);
     assert_eq!(code, 2, "{said}");
 }
@@ -182,6 +187,19 @@ fn an_empty_environment_variable_is_one_that_is_not_set() {
     let mut daemon = Daemon::spawn(command, folder.path(), &[]);
     daemon.wait_until_live();
     assert!(daemon.stop().success());
+}
+
+#[tokio::test]
+async fn variables_that_are_of_no_flag_are_said_once() {
+    let folder = TempDir::new().unwrap();
+    let mut command = device_apiserver();
+    command.env("DEVICE_API_SOCKET_GRUOP", "hunter2").env("DEVICE_API_LOG_FORMAT", "text");
+    let mut daemon = Daemon::spawn(command, folder.path(), &["--nvml=off"]);
+    daemon.wait_until_live();
+    daemon.says("variables=\"DEVICE_API_SOCKET_GRUOP\"").await;
+    assert!(daemon.stop().success());
+    assert_eq!(daemon.stderr().matches("DEVICE_API_").count(), 1, "{}", daemon.stderr());
+    assert!(!daemon.stderr().contains("hunter2"));
 }
 
 #[test]

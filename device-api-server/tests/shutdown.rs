@@ -192,6 +192,37 @@ async fn a_second_signal_ends_the_server_at_once() {
     drop(call);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_signal_once_more_within_a_second_does_not_cut_the_shutdown() {
+    // The second may come too late on a slow machine: then it is tried again.
+    for attempt in 1.. {
+        let (mut daemon, call) = stuck(&["--shutdown-grace-period=3s"]).await;
+        daemon.signal(Signal::TERM);
+        daemon.says("shutting down").await;
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.wait().code(), Some(5));
+        drop(call);
+        // Both end with 5, and say which it was.
+        if daemon.stderr().contains("grace period of 3s") {
+            assert!(daemon.stderr().contains("ending already"), "{}", daemon.stderr());
+            return;
+        }
+        assert!(attempt < 10, "it is cut each time:\n{}", daemon.stderr());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_and_the_signals_of_users_end_nothing() {
+    let mut daemon = Daemon::start(&["--nvml=off"]);
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        daemon.signal(signal);
+        daemon.says(&format!("signal=\"{name}\"")).await;
+    }
+    create(&daemon.api(), "gpu").await;
+    assert_eq!(daemon.stop().code(), Some(0), "{}", daemon.stderr());
+    assert!(!daemon.socket().exists());
+}
+
 #[test]
 fn sigint_ends_it_as_sigterm_does() {
     let mut daemon = Daemon::start(&[]);

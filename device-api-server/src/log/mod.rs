@@ -5,6 +5,7 @@
 //! queue, and a thread of its own writes it, however long that takes. Lines for which there is no room, and those that
 //! could not be written, are counted, and the count is said once stderr takes lines again.
 
+pub(crate) mod level;
 mod line;
 mod queue;
 mod stderr;

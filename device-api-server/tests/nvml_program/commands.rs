@@ -43,6 +43,7 @@ fn an_xid_that_nobody_knows_is_explained_as_such_and_a_word_is_none() {
     for none in ["x", "-1", "4294967296"] {
         let (code, said) = answer(&["explain-xid", none]);
         assert_eq!(code, 2, "{said}");
+        assert!(none.starts_with('-') || said.contains("write an XID's number"), "{said}");
     }
 }
 

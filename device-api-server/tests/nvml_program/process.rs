@@ -22,10 +22,15 @@ pub(crate) struct Provider {
 impl Provider {
     /// Starts a provider of the server at this socket, which need not be there yet.
     pub(crate) fn start(socket: &Path, flags: &[String]) -> Self {
+        Self::start_as(device_apiserver(), socket, flags)
+    }
+
+    /// The same of this program.
+    pub(crate) fn start_as(program: Command, socket: &Path, flags: &[String]) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("stderr.log");
         let stderr = File::create(&log).unwrap();
-        Self { child: spawn(device_apiserver(), stderr, socket, flags), log, _folder: folder }
+        Self { child: spawn(program, stderr, socket, flags), log, _folder: folder }
     }
 
     /// The same of this program, with something else for stderr.
@@ -54,9 +59,14 @@ impl Provider {
         self.child.wait().unwrap();
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

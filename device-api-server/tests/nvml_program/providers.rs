@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The source as a process of its own: a client like any other, with a lease.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::sync::Arc;
 
 use device_api_core::health::{Verdict, health};
@@ -8,6 +12,7 @@ use device_api_core::patch::Patch;
 use device_api_core::registry::PatchParams;
 use device_api_core::resource::{Gpu, RecommendedAction};
 use nvml_standin::Script;
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -16,7 +21,7 @@ use crate::node::{
 };
 use crate::process::Provider;
 use crate::support::standin::Standin;
-use crate::support::{Daemon, device_apiserver};
+use crate::support::{Daemon, device_apiserver, socket_in};
 
 /// The source's lease, short.
 const LEASE: &str = "--nvml-lease-duration=3s";
@@ -43,6 +48,39 @@ async fn a_provider_waits_for_its_server_and_goes_on_after_its_restart_without_a
     says(&server.api(), &name(1), &[(XID_HEALTHY, "False Xid119")]).await;
     let after = server.api().get(&name(0)).await.unwrap();
     assert_eq!(after.metadata.resource_version, before[0].metadata.resource_version, "nothing has changed in it");
+    assert!(provider.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_hangup_does_not_end_a_provider() {
+    let standin = Standin::new(&Script::with_gpus(1));
+    let server = server(&[OFF.to_owned()]);
+    let provider = Provider::start(server.socket(), &real(&standin));
+    all_healthy(&server.api(), 1).await;
+    provider.signal(Signal::HUP);
+    provider.says("SIGHUP").await;
+    breaks(&standin, 0, 119);
+    says(&server.api(), &name(0), &[(XID_HEALTHY, "False Xid119")]).await;
+    assert!(provider.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_provider_that_may_not_connect_says_so_and_who_may() {
+    // The super-user may connect to anything, so it runs the provider as somebody else.
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let _server = Daemon::start_in(folder.path(), &[OFF, "--socket-mode=0000"]);
+    let mut program = device_apiserver();
+    if rustix::process::geteuid().is_root() {
+        let copy = folder.path().join("device-apiserver");
+        fs::copy(program.get_program(), &copy).unwrap();
+        program = Command::new(copy);
+        program.uid(65534).gid(65534).env_clear();
+    }
+    let socket = socket_in(folder.path());
+    let provider = Provider::start_as(program, &socket, &["--nvml=simulated:1".to_owned()]);
+    provider.says(&format!("cannot open {}: Permission denied (os error 13): it is of user ", socket.display())).await;
+    provider.says("mode 0000").await;
     assert!(provider.stop().await.success());
 }
 
