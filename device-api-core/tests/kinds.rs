@@ -18,6 +18,7 @@ use device_api_core::registry::{
 use device_api_core::resource::{Condition, ConditionStatus, Conditions, ObjectMeta, Resource, object};
 use device_api_core::testing::local::{Nic, NicStrategy};
 use device_api_store_memory::Memory;
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 use tokio::time::timeout;
@@ -73,12 +74,13 @@ async fn a_lost_provider_of_another_kind_is_overruled_until_it_renews() {
     assert_eq!(nics.get("eth0").await.unwrap(), said);
 }
 
-/// A status whose conditions can be read, and are others when they are written.
+/// A status that may have other conditions when they are written than when they are read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct TwoLists {
     conditions: Vec<Condition>,
     others: Vec<Condition>,
+    is_one: bool,
 }
 
 impl Conditions for TwoLists {
@@ -86,9 +88,8 @@ impl Conditions for TwoLists {
         &self.conditions
     }
 
-    #[expect(clippy::misnamed_getters, reason = "the mistake that is tried here")]
     fn conditions_mut(&mut self) -> &mut [Condition] {
-        &mut self.others
+        if self.is_one { &mut self.conditions } else { &mut self.others }
     }
 }
 
@@ -146,6 +147,7 @@ impl Resource for Thing {
 thread_local! {
     // All of a test runs on its own thread.
     static IS_MAD: Cell<bool> = const { Cell::new(false) };
+    static IS_STRICT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The bug that a type may have.
@@ -155,14 +157,20 @@ fn check_sanity() {
 
 impl Serialize for Thing {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.metadata.name == "a" {
+            check_sanity();
+        }
         object::serialize(self, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Thing {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        check_sanity();
-        object::deserialize(deserializer)
+        let thing: Self = object::deserialize(deserializer)?;
+        if thing.metadata.name == "a" {
+            check_sanity();
+        }
+        Ok(thing)
     }
 }
 
@@ -174,7 +182,8 @@ struct Anything;
 
 impl Strategy<Thing> for Anything {
     fn validate(&self, _context: &WriteContext<'_>, _thing: &Thing) -> Vec<FieldViolation> {
-        Vec::new()
+        let violation = || FieldViolation::new("spec", "nothing is valid any more");
+        IS_STRICT.get().then(violation).into_iter().collect()
     }
 }
 
@@ -182,7 +191,7 @@ impl Strategy<Thing> for Anything {
 async fn conditions_that_are_read_and_cannot_be_overruled_are_not_stored() {
     let things = ledger().await.registry(Anything).await.unwrap();
     let conditions = vec![Condition::new("Fine", ConditionStatus::True)];
-    let status = TwoLists { conditions, others: Vec::new() };
+    let status = TwoLists { conditions, ..TwoLists::default() };
     let error = things.create(&PostParams::default(), &thing("a", status)).await.unwrap_err();
     assert_eq!(error.reason(), Reason::InternalError, "{error}");
     things.create(&PostParams::default(), &thing("a", TwoLists::default())).await.unwrap();
@@ -222,4 +231,55 @@ async fn a_type_whose_code_panics_at_a_selector_ends_that_watch_only() {
     let seen = timeout(LONG, all.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(seen, WatchEvent::Added(stored));
     assert_eq!(*ledger.state().borrow(), LedgerState::Open);
+}
+
+/// Two things that a provider said are fine, and who is to learn when it is lost.
+async fn two_fine_things() -> (Ledger, Registry<Thing>) {
+    let ledger = ledger().await;
+    let things = ledger.registry(Anything).await.unwrap();
+    for name in ["a", "b"] {
+        let conditions = vec![Condition::new("Fine", ConditionStatus::True)];
+        let status = TwoLists { conditions, is_one: true, ..TwoLists::default() };
+        things.create(&PostParams::default(), &thing(name, status)).await.unwrap();
+    }
+    let leases = Leases::open(&ledger).await.unwrap();
+    leases.acquire(&AcquireLease::new("monitor").with_condition_types(["Fine"])).await.unwrap();
+    tokio::spawn(leases.keep(things.clone()));
+    (ledger, things)
+}
+
+async fn is_lost(things: &Registry<Thing>, name: &str) -> bool {
+    things.get(name).await.unwrap().status.conditions()[0].reason == PROVIDER_LOST
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_cannot_be_overruled_keeps_from_no_other_and_is_tried_again() {
+    let (_ledger, things) = two_fine_things().await;
+    IS_MAD.set(true);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!is_lost(&things, "a").await && is_lost(&things, "b").await);
+    IS_MAD.set(false);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(is_lost(&things, "a").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_breaks_a_rule_which_came_later_is_overruled_all_the_same() {
+    let (_ledger, things) = two_fine_things().await;
+    IS_STRICT.set(true);
+    let label = Patch::merge(&json!({"metadata": {"labels": {"a": "b"}}})).unwrap();
+    assert!(things.patch("a", &PatchParams::default(), &label).await.unwrap_err().is_invalid());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(is_lost(&things, "a").await && is_lost(&things, "b").await);
+}
+
+#[tokio::test]
+async fn a_registry_that_nobody_waited_for_is_to_be_had_again() {
+    let ledger = ledger().await;
+    assert!(ledger.registry(NicStrategy).now_or_never().is_none(), "the caller gives up");
+    let nics = ledger.registry(NicStrategy).await.unwrap();
+    nics.create(&PostParams::default(), &Nic::new("eth0", "a")).await.unwrap();
+    assert_eq!(ledger.registry(NicStrategy).await.unwrap_err().reason(), Reason::InternalError, "somebody has it");
+    drop(nics);
+    assert_eq!(ledger.registry(NicStrategy).await.unwrap().get("eth0").await.unwrap().spec.address, "a");
 }

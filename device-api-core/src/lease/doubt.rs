@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::keep::{PROVIDER_LOST, change_conditions};
+use super::keep::change_conditions;
 use super::record::LeaseRecord;
-use super::{DEFAULT_DURATION, Leases};
+use super::{DEFAULT_DURATION, Leases, PROVIDER_LOST};
 use crate::Result;
 use crate::registry::Registry;
 use crate::resource::{Condition, ConditionStatus, Conditions as _, Resource};
@@ -29,24 +29,29 @@ impl Leases {
             resource = R::PLURAL,
             "a stored lease cannot be read: conditions that nobody has a lease for become Unknown"
         );
+        let mut failed = None;
         for object in objects.all() {
             let held = self.held_types();
             if object.status().conditions().iter().any(|condition| is_doubtful(condition, &held)) {
                 let (leases, now) = (self.clone(), self.now().truncated_to_seconds());
-                let change = move |object: &mut R| {
+                let change = move |conditions: &mut [Condition]| {
                     let held = leases.held_types();
-                    for condition in object.status_mut().conditions_mut() {
-                        if is_doubtful(condition, &held) {
-                            condition.status = ConditionStatus::Unknown;
-                            condition.last_transition_time = Some(now);
-                            PROVIDER_LOST.clone_into(&mut condition.reason);
-                            MESSAGE.clone_into(&mut condition.message);
-                        }
+                    for condition in conditions.iter_mut().filter(|condition| is_doubtful(condition, &held)) {
+                        condition.status = ConditionStatus::Unknown;
+                        condition.last_transition_time = Some(now);
+                        PROVIDER_LOST.clone_into(&mut condition.reason);
+                        MESSAGE.clone_into(&mut condition.message);
                     }
-                    Ok(())
                 };
-                change_conditions(objects, object.metadata(), change).await?;
+                match change_conditions(objects, object.metadata(), change).await {
+                    // What is wrong with one object keeps from no other.
+                    Err(error) if !error.is_unavailable() => failed = failed.or(Some(error)),
+                    other => other?,
+                }
             }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         self.settle(R::PLURAL);
         Ok(())

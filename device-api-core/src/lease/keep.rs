@@ -7,18 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Leases;
 use super::record::LeaseSpec;
-use crate::registry::{
-    Decided, Ledger, LedgerState, Part, PostParams, Preconditions, Registry, Watch, WatchEvent, WatchParams,
-};
+use super::{Leases, PROVIDER_LOST};
+use crate::registry::{Decided, Ledger, LedgerState, Registry, Watch, WatchEvent, WatchParams};
 use crate::resource::{Condition, ConditionStatus, Conditions, ObjectMeta, Resource, Timestamp};
 use crate::{Error, Result};
-
-/// The reason of a condition that was set to Unknown because the lease of its provider has expired.
-pub const PROVIDER_LOST: &str = "ProviderLost";
 
 /// Who is noted in the store as the writer.
 const ACTOR: &str = "lease-keeper";
@@ -40,7 +35,9 @@ impl Leases {
     /// open: when nobody else has a handle any more, it is closed, and they end.
     pub async fn keep<R: Resource>(self, objects: Registry<R>) {
         let (leases, objects) = (self.into_weak(), objects.into_weak());
+        let mut said = None;
         while is_open(objects.ledger()) {
+            let began = Instant::now();
             // Nobody would notice that there is no keeper any more.
             let trouble = match AssertUnwindSafe(leases.clone().try_keep(objects.clone())).catch_unwind().await {
                 Ok(Ok(())) => return,
@@ -48,7 +45,12 @@ impl Leases {
                 Err(_) => "it panicked".to_owned(),
             };
             if is_open(objects.ledger()) {
-                tracing::warn!(trouble, resource = R::PLURAL, "cannot see to expired leases now; trying again");
+                // Of trouble that lasts the log has one line.
+                let lasts = began.elapsed() < 10 * PAUSE && said.as_ref() == Some(&trouble);
+                if !lasts {
+                    tracing::error!(trouble, resource = R::PLURAL, "cannot see to expired leases now; trying again");
+                }
+                said = Some(trouble);
                 sleep(PAUSE).await;
             }
         }
@@ -173,45 +175,44 @@ impl Leases {
     /// Sets the lost conditions of all objects, and of those that are written from now on, to Unknown, until the watch ends.
     async fn overrule<R: Resource>(&self, objects: &Registry<R>, lost: &Lost) -> Result<()> {
         let mut written: Watch<R> = objects.watch(&WatchParams::default()).await?;
-        while let Some(event) = written.next().await {
+        // What is wrong with one object keeps from no other; a while later all is tried again.
+        let mut failed: Option<(Error, Instant)> = None;
+        loop {
+            let until = failed.as_ref().map(|(_, until)| *until);
+            let event = tokio::select! {
+                event = written.next() => event,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => None,
+            };
+            let Some(event) = event else { return failed.map_or(Ok(()), |(error, _)| Err(error)) };
             let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event? else { continue };
             if object.status().conditions().iter().any(|condition| claims(condition, lost)) {
-                self.overrule_one(objects, &*object).await?;
+                let (leases, now) = (self.clone(), self.now().truncated_to_seconds());
+                let change = move |conditions: &mut [Condition]| {
+                    // Asked again here, between other writes: when a renewal was answered, nothing that its provider writes then is
+                    // overruled.
+                    let lost = leases.lost();
+                    conditions.iter_mut().for_each(|condition| set_unknown(condition, &lost, now));
+                };
+                match change_conditions(objects, object.metadata(), change).await {
+                    Err(error) if !error.is_unavailable() => {
+                        failed.get_or_insert_with(|| (error, Instant::now() + PAUSE));
+                    }
+                    other => other?,
+                }
             }
         }
-        Ok(())
-    }
-
-    async fn overrule_one<R: Resource>(&self, objects: &Registry<R>, object: &R) -> Result<()> {
-        let (leases, now) = (self.clone(), self.now().truncated_to_seconds());
-        let change = move |object: &mut R| {
-            // Asked again here, between other writes: when a renewal was answered, nothing that its provider writes then is
-            // overruled.
-            let lost = leases.lost();
-            for condition in object.status_mut().conditions_mut() {
-                set_unknown(condition, &lost, now);
-            }
-            Ok(())
-        };
-        change_conditions(objects, object.metadata(), change).await
     }
 }
 
-/// Writes the keeper's change of an object's conditions. What is wrong with one object keeps it from no other.
+/// Writes the keeper's change of an object's conditions, if it is there still.
 pub(super) async fn change_conditions<R: Resource>(
     objects: &Registry<R>,
     metadata: &ObjectMeta,
-    change: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
+    change: impl FnOnce(&mut [Condition]) + Send + 'static,
 ) -> Result<()> {
-    let objects = objects.namespaced(&metadata.namespace);
-    let (params, when) = (PostParams::default(), Preconditions::default());
-    match objects.modify_in_place(Part::Status, &metadata.name, &params, when, change).await {
-        Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
-        Err(error) if error.is_unavailable() => Err(error),
-        Err(error) => {
-            tracing::error!(%error, "cannot set the conditions of a lost provider to Unknown");
-            Ok(())
-        }
+    match objects.namespaced(&metadata.namespace).overrule(&metadata.name, change).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        written => written,
     }
 }
 

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::deadlines::Deadlines;
 use super::record::{LeaseRecord, LeaseSpec, LeaseStrategy};
 use super::{AcquireLease, Lease, LeaseState, LeaseVerbs, check};
-use crate::registry::{Decided, Ledger, Registry};
+use crate::registry::{Decided, Ledger, RESERVED_OBJECTS, Registry};
 use crate::resource::{Resource as _, Timestamp};
 use crate::{Error, Result};
 
-/// How many leases there may be, expired ones among them.
-const MAX_LEASES: usize = 256;
+/// How many leases there may be, expired ones among them: the limits of objects leave room for them.
+const MAX_LEASES: usize = RESERVED_OBJECTS;
 /// How many condition types all leases may have together: no object has more conditions.
 const MAX_TYPES: usize = 1024;
 
@@ -178,6 +178,11 @@ fn check_number(request: &AcquireLease, all: &[Arc<LeaseRecord>]) -> Result<()> 
             hint: "release leases that nobody needs".to_owned(),
         })
     };
+    let before = all.iter().find(|record| record.name() == request.name).map(|record| record.spec());
+    if before.is_some_and(|before| request.condition_types.len() <= before.condition_types.len()) {
+        // It takes no more room than it has: whoever renews or revives a lease is never refused for that.
+        return Ok(());
+    }
     if others().count() >= MAX_LEASES {
         return over("leases", MAX_LEASES);
     }

@@ -35,6 +35,6 @@ mod leases;
 mod record;
 mod verbs;
 
-pub use self::keep::PROVIDER_LOST;
 pub use self::leases::Leases;
 pub use self::verbs::{AcquireLease, DEFAULT_DURATION, Lease, LeaseState, LeaseVerbs, unique_identity};
+pub use crate::resource::condition::PROVIDER_LOST;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the ledger knows of the store: revisions, usage, history's age, and which type is where.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
@@ -113,6 +114,7 @@ pub(super) trait Kind: fmt::Debug + Send + Sync {
     fn read(self: Arc<Self>, record: &Record) -> Result<Publication, StorageError>;
     fn announce(&self, revision: Revision, floor: Revision);
     fn close(&self);
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 impl<R: Resource> Kind for Cache<R> {
@@ -148,6 +150,10 @@ impl<R: Resource> Kind for Cache<R> {
 
     fn close(&self) {
         Self::close(self);
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }
 
@@ -205,7 +211,13 @@ impl Books {
     /// # Errors
     /// [`Error::Internal`] when the type has a cache already.
     pub(super) fn attach<R: Resource>(&mut self, now: Timestamp) -> Result<Arc<Cache<R>>, Error> {
-        if self.kinds.contains_key(R::PLURAL) {
+        if let Some(kind) = self.kinds.get(R::PLURAL) {
+            // One that nobody has any more, or never had because its caller gave up, is given out again: here is one, and there another.
+            if let Ok(cache) = Arc::clone(kind).into_any().downcast::<Cache<R>>()
+                && Arc::strong_count(&cache) == 2
+            {
+                return Ok(cache);
+            }
             return Err(Error::internal(format!("{} have a registry already: clone it", R::PLURAL)));
         }
         // Records up to `compacted` are state; the caches' own floor drops them from history below.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writes that are decided in sight of every object of a type, for rules that hold among objects.
+//! What the system writes on its own account: leases, which are decided in sight of each other, and conditions that are overruled.
 
 use std::sync::Arc;
 
+use super::options::Room;
+use super::write::Write;
 use super::{Part, PostParams, Preconditions, Registry};
-use crate::resource::{Key, ObjectMeta, Resource};
+use crate::resource::{Condition, Key, ObjectMeta, Resource};
 use crate::{Error, Result};
 
 /// What was decided about an object.
@@ -37,7 +39,7 @@ impl<R: Resource> Registry<R> {
         decide: impl FnOnce(&[Arc<R>]) -> Result<(Decided<R>, T)> + Send + 'static,
     ) -> Result<T> {
         let key = Key::of::<R>(&self.namespace, name)?;
-        let write = self.writer(Part::Main, key.clone(), &PostParams::default())?;
+        let write = Write { room: Room::Leases, ..self.writer(Part::Main, key.clone(), &PostParams::default())? };
         self.ledger
             .write(move |stage| {
                 let (decided, answer) = decide(&stage.all(&write.cache))?;
@@ -61,5 +63,21 @@ impl<R: Resource> Registry<R> {
                 Ok::<_, Error>(answer)
             })
             .await
+    }
+
+    /// Changes the conditions of the object of this name, whatever its strategy and the limits of clients say.
+    ///
+    /// `change` runs in the ledger's task, where every other write waits for it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::TooLarge`] when the room for this is used up, too; [`Error::Unavailable`].
+    pub(crate) async fn overrule(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut [Condition]) + Send + 'static,
+    ) -> Result<()> {
+        let key = Key::of::<R>(&self.namespace, name)?;
+        let write = Write { room: Room::Overruled, ..self.writer(Part::Status, key, &PostParams::default())? };
+        self.ledger.write(move |stage| write.overrule(stage, change)).await
     }
 }

@@ -149,8 +149,8 @@ impl Ledger {
         Ok(Self { shared: Arc::new(shared), _keeps_open: Some(keeps_open) })
     }
 
-    /// The registry of one resource type, with what the store holds of it. Once for each type: clone
-    /// the registry to have more handles.
+    /// The registry of one resource type, with what the store holds of it. Once for each type, for as long as somebody has it: clone
+    /// the registry to have more handles. To drop the future takes nothing away: call again.
     ///
     /// # Errors
     /// [`Error::Internal`] when the type has a registry already, [`Error::Unavailable`] when the ledger is closed. Stored objects

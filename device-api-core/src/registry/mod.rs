@@ -31,6 +31,7 @@ mod write;
 
 pub(crate) use self::decide::Decided;
 pub use self::ledger::{Ledger, LedgerState};
+pub(crate) use self::options::RESERVED_OBJECTS;
 pub use self::options::{Clock, History, LedgerOptions, Limits, SystemClock};
 pub use self::params::{
     DeleteParams, GetParams, ListParams, PatchParams, PostParams, Preconditions, VersionMatch, WatchParams,

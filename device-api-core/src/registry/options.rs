@@ -177,7 +177,16 @@ impl History {
     }
 }
 
+/// How many objects there may be beyond [`Limits::max_objects`]: as many as there may be leases.
+pub(crate) const RESERVED_OBJECTS: usize = 256;
+/// How many bytes leases may have beyond everything else: more than so many have, with as many condition types as they may.
+const LEASE_BYTES: usize = 1 << 20;
+
 /// How much may be stored, so that no writer can exhaust the node.
+///
+/// Above these limits there is room that only the ledger itself uses, so that a full store does not keep anybody from learning that a
+/// provider is lost: for 256 [leases](crate::lease), and for a quarter of [`Self::max_total_bytes`], 1 MiB at least, of what is said of
+/// conditions when they are set to Unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -195,7 +204,32 @@ impl Default for Limits {
     }
 }
 
+/// Whose limits hold for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Those of clients.
+    Clients,
+    /// Those of conditions that are set to Unknown. However many an object has, there is room for them in it.
+    Overruled,
+    /// Those of leases, which have bounds of their own.
+    Leases,
+}
+
 impl Limits {
+    pub(super) fn of(self, room: Room) -> Self {
+        let reserve = (self.max_total_bytes / 4).max(1 << 20);
+        let (objects, bytes) = match room {
+            Room::Clients => return self,
+            Room::Overruled => (0, reserve),
+            Room::Leases => (RESERVED_OBJECTS, reserve + LEASE_BYTES),
+        };
+        Self {
+            max_object_bytes: usize::MAX,
+            max_objects: self.max_objects.saturating_add(objects),
+            max_total_bytes: self.max_total_bytes.saturating_add(bytes),
+        }
+    }
+
     /// Stores objects of at most so many bytes.
     #[must_use]
     pub fn with_max_object_bytes(mut self, bytes: usize) -> Self {

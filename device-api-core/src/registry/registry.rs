@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::cache::Cache;
 use super::ledger::Ledger;
+use super::options::Room;
 use super::params::check_field_manager;
 use super::write::{self, Write};
 use super::{
@@ -13,7 +14,8 @@ use super::{
     WatchParams, WriteContext, named, placed, validate,
 };
 use crate::patch::Patch;
-use crate::resource::{Key, Resource};
+use crate::resource::condition::overruled_bytes;
+use crate::resource::{Conditions as _, Key, Resource};
 use crate::{Error, Result};
 
 /// The objects of one resource type. Cheap to clone.
@@ -157,7 +159,10 @@ impl<R: Resource> Registry<R> {
     async fn patch_part(&self, part: Part, name: &str, params: &PatchParams, patch: &Patch) -> Result<Arc<R>> {
         let patch = patch.parse()?;
         let limit = self.ledger.options().limits.max_object_bytes;
-        let change = move |current: &R| patch.apply(current, limit);
+        let change = move |current: &R| {
+            let overruled = overruled_bytes(current.status().conditions());
+            patch.apply(current, limit.saturating_add(overruled))
+        };
         let write = self.writer(part, Key::of::<R>(&self.namespace, name)?, params)?;
         let when = Preconditions::default();
         self.ledger.write(move |stage| write.modify(stage, &when, change)).await
@@ -215,6 +220,7 @@ impl<R: Resource> Registry<R> {
             part,
             key,
             actor,
+            room: Room::Clients,
             dry_run: params.dry_run,
         })
     }

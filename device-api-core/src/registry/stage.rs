@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::books::Usage;
 use super::cache::{Cache, Event, Stored};
 use super::ledger::{Answer, Work};
-use super::options::Limits;
+use super::options::{Limits, Room};
 use crate::Error;
-use crate::resource::{Key, Resource, Timestamp};
+use crate::resource::condition::overruled_bytes;
+use crate::resource::{Conditions as _, Key, Resource, Timestamp};
 use crate::storage::{Change, Record, Revision};
 
 /// The writes of one batch, staged on top of the committed state: each sees those before it.
@@ -110,11 +111,17 @@ impl Stage {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub(super) fn check<R: Resource>(&mut self, cache: &Cache<R>, key: &Key, object: &R) -> Result<(), Error> {
-        let previous = self.current(cache, key);
-        let bytes = self.encode(key, object, 0)?.len();
+    pub(super) fn check<R: Resource>(
+        &mut self,
+        cache: &Cache<R>,
+        key: &Key,
+        room: Room,
+        object: &R,
+    ) -> Result<(), Error> {
+        let (previous, limits) = (self.current(cache, key), self.limits.of(room));
+        let bytes = encode(key, object, 0, &limits)?.len();
         let size = previous.as_ref().map(|stored| stored.bytes);
-        self.usage.check(size, Some(bytes), &self.limits).map(drop)
+        self.usage.check(size, Some(bytes), &limits).map(drop)
     }
 
     /// Stages a write at the next revision and returns the object as it will be stored; for a delete,
@@ -127,15 +134,16 @@ impl Stage {
         cache: &Arc<Cache<R>>,
         key: &Key,
         actor: String,
+        room: Room,
         decision: Decision<R>,
     ) -> Result<Arc<R>, Error> {
-        let previous = self.current(cache, key);
+        let (previous, limits) = (self.current(cache, key), self.limits.of(room));
         let revision = self.last.next();
         let (object, current, change) = match decision {
             Decision::Put(mut object) => {
                 object.metadata_mut().resource_version = revision.to_string();
                 let expected = previous.as_ref().map_or(0, |stored| stored.bytes);
-                let bytes = self.encode(key, &object, expected)?;
+                let bytes = encode(key, &object, expected, &limits)?;
                 let object = Arc::new(object);
                 let stored = Stored { object: Arc::clone(&object), revision, bytes: bytes.len() };
                 (object, Some(stored), Change::Put(bytes))
@@ -148,7 +156,7 @@ impl Stage {
             }
         };
         let size = |stored: &Option<Stored<R>>| stored.as_ref().map(|stored| stored.bytes);
-        self.usage = self.usage.check(size(&previous), size(&current), &self.limits)?;
+        self.usage = self.usage.check(size(&previous), size(&current), &limits)?;
         self.involved = true;
         self.bytes += size(&current).unwrap_or(0);
         self.last = revision;
@@ -168,33 +176,33 @@ impl Stage {
         Ok(object)
     }
 
-    /// The bytes of an object as they are stored. How many are expected may be wrong.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] over the limit; [`Error::Internal`] when the type does not serialise, or
-    /// not to what reads back as the same.
-    fn encode<R: Resource>(&self, key: &Key, object: &R, expected: usize) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::with_capacity(expected);
-        serde_json::to_writer(&mut bytes, object).map_err(|cause| Error::Internal {
-            why: format!("{} {:?} cannot be written as JSON", R::PLURAL, key.name()),
-            cause: crate::error::Cause::of(cause),
-        })?;
-        // An object that does not read back would not be there after a restart.
-        if !serde_json::from_slice::<R>(&bytes).is_ok_and(|back| back == *object) {
-            let why = format!("{} {:?} does not read back from JSON as it was", R::PLURAL, key.name());
-            return Err(Error::internal(why));
-        }
-        if bytes.len() > self.limits.max_object_bytes {
-            return Err(Error::TooLarge {
-                what: format!("{} {:?} of {} bytes", R::PLURAL, key.name(), bytes.len()),
-                limit: format!("{} bytes", self.limits.max_object_bytes),
-                hint: "store less in it".to_owned(),
-            });
-        }
-        Ok(bytes)
-    }
-
     pub(super) fn finish(self) -> Staged {
         Staged { records: self.records, publications: self.publications, usage: self.usage }
     }
+}
+
+/// The bytes of an object as they are stored. How many are expected may be wrong.
+///
+/// # Errors
+/// [`Error::TooLarge`] over the limit; [`Error::Internal`] when the type does not serialise, or
+/// not to what reads back as the same.
+fn encode<R: Resource>(key: &Key, object: &R, expected: usize, limits: &Limits) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::with_capacity(expected);
+    serde_json::to_writer(&mut bytes, object).map_err(|cause| Error::Internal {
+        why: format!("{} {:?} cannot be written as JSON", R::PLURAL, key.name()),
+        cause: crate::error::Cause::of(cause),
+    })?;
+    // An object that does not read back would not be there after a restart.
+    if !serde_json::from_slice::<R>(&bytes).is_ok_and(|back| back == *object) {
+        let why = format!("{} {:?} does not read back from JSON as it was", R::PLURAL, key.name());
+        return Err(Error::internal(why));
+    }
+    if bytes.len() > limits.max_object_bytes.saturating_add(overruled_bytes(object.status().conditions())) {
+        return Err(Error::TooLarge {
+            what: format!("{} {:?} of {} bytes", R::PLURAL, key.name(), bytes.len()),
+            limit: format!("{} bytes", limits.max_object_bytes),
+            hint: "store less in it".to_owned(),
+        });
+    }
+    Ok(bytes)
 }

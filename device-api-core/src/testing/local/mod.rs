@@ -8,6 +8,7 @@
 mod fixture;
 mod history;
 mod leases;
+mod limits;
 mod nic;
 mod order;
 mod quarantine;
@@ -72,6 +73,7 @@ pub fn local_cases() -> Vec<LocalCase> {
         order::cases(),
         quarantine::cases(),
         leases::cases(),
+        limits::cases(),
         super::faults::cases(),
         super::model::cases(),
         super::linearizability::cases(),
