@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use device_api_client::{Api, Declaration, LeaseApi, Provider, VerbsExt as _};
 use device_api_core::error::Cause;
-use device_api_core::lease::{AcquireLease, Lease, LeaseVerbs};
+use device_api_core::lease::{AcquireLease, Lease, LeaseState, LeaseVerbs};
 use device_api_core::registry::{ListParams, PostParams};
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, ObjectMeta, condition};
 use device_api_core::{Error, Result};
+use rustix::process::Signal;
 use support::{Daemon, PATIENCE};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -174,5 +175,35 @@ async fn a_provider_goes_on_after_a_restart_and_after_the_store_was_lost() {
     assert_eq!((last.duration, last.condition_types), (first.duration, first.condition_types));
     provider.stop().await.unwrap();
     assert_eq!(leases(&daemon).await, []);
+    daemon.assert_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_whose_server_stood_still_for_longer_than_its_lease_declares_all_anew() {
+    let daemon = Daemon::start(&[]);
+    register(&daemon.api()).await;
+    let lease = Duration::from_secs(2);
+    let (gpus, leases_api) = (daemon.api(), LeaseApi::new(daemon.client()));
+    let provider = Provider::start(gpus, leases_api, request().with_duration(lease)).await.unwrap();
+    declare(&provider, 0).await;
+    for round in 1..3 {
+        daemon.signal(Signal::STOP);
+        let declaring = declare(&provider, round);
+        let thawing = async {
+            tokio::time::sleep(lease * 2).await;
+            daemon.signal(Signal::CONT);
+        };
+        tokio::join!(declaring, thawing);
+        let expected = vec![Some(format!("Round{round}")); 3];
+        // The keeper may see the lease expired before the provider has renewed it, and between two rounds of it.
+        let settled = async {
+            while reasons(&daemon.api(), "Cool").await != expected || leases(&daemon).await[0].state != LeaseState::Held
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, settled).await.unwrap();
+    }
+    provider.stop().await.unwrap();
     daemon.assert_well().await;
 }
