@@ -3,7 +3,7 @@
 //! otherwise.
 
 // clippy.toml's exceptions for tests do not reach their functions.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod support;
 

@@ -91,7 +91,7 @@ async fn a_full_disk_is_not_serving_and_said_once_until_there_is_room() {
         let large = Gpu {
             metadata: ObjectMeta {
                 annotations: [("a".to_owned(), "a".repeat(64 << 10))].into(),
-                ..ObjectMeta::named(&format!("gpu-{round}"))
+                ..ObjectMeta::named(format!("gpu-{round}"))
             },
             ..Gpu::default()
         };

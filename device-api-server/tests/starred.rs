@@ -234,7 +234,7 @@ async fn what_a_client_names_as_empty_is_emptied_and_nothing_else() {
         stub.update_gpu(wire::UpdateGpuRequest { gpu: gpu.clone(), opts: opts.clone() }).await.unwrap();
         stub.update_gpu_status(wire::UpdateGpuStatusRequest { gpu, opts }).await.unwrap();
         let expected = names.map(|name| clears.contains(&name) || clears.contains(&"*"));
-        assert_eq!(empty(&*daemon.api().get(&name).await.unwrap()), expected, "{clears:?}");
+        assert_eq!(empty(&daemon.api().get(&name).await.unwrap()), expected, "{clears:?}");
     }
 }
 

@@ -83,8 +83,7 @@ async fn rule_4_4_initial_events_end_with_their_bookmark_whatever_else_is_asked_
             assert_eq!(sent, [WatchEvent::Added(x.clone()), end], "and no other bookmark, from {at:?}");
         }
     }
-    let mut params = WatchParams::default();
-    params.send_initial_events = Some(false);
+    let params = WatchParams { send_initial_events: Some(false), ..WatchParams::default() };
     let mut events = Events::of(&api, params).await;
     create(&api, &gpu("y")).await;
     events.added::<Gpu>("y").await;
