@@ -4,11 +4,14 @@
 // Clippy takes only the tests themselves for tests, not the functions that they call.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use device_api_core::resource::Timestamp;
-use device_api_core::storage::{Change, Quarantine, Record, RecordKey, Revision, Snapshot, Storage};
+use device_api_core::registry::{DeleteParams, Ledger, LedgerOptions, ListParams, PostParams};
+use device_api_core::resource::{Gpu, GpuSpec, GpuStrategy, ObjectMeta, Timestamp};
+use device_api_core::storage::{Change, Quarantine, Record, RecordKey, Revision, Snapshot, Storage, StorageErrorKind};
 use device_api_store_sqlite::{SqliteOptions, SqliteStorage};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -125,4 +128,75 @@ async fn a_lost_mark_costs_history_and_no_record() {
         assert_eq!((found.last, found.compacted, found.unreadable.len()), (Revision(5_000), Revision(5_000), 0));
         storage.compact(Revision(5_001)).await.unwrap();
     }
+}
+
+/// A database as a node has it: some GPUs, with a history of states and deletions.
+async fn lived_in(path: &Path) -> BTreeMap<String, Arc<Gpu>> {
+    let ledger = Ledger::open(Box::new(open(path).await), LedgerOptions::default()).await.unwrap();
+    let gpus = ledger.registry(GpuStrategy).await.unwrap();
+    let params = PostParams::default();
+    let gpu =
+        |name: &str, uuid: String| Gpu { metadata: ObjectMeta::named(name), spec: GpuSpec { uuid }, ..Gpu::default() };
+    for round in 0..12 {
+        for index in 0..6 {
+            let (name, uuid) = (format!("gpu-{index}"), format!("uuid-of-round-{round}"));
+            match (round + index) % 7 {
+                0 if round > 0 => gpus.delete(&name, &DeleteParams::default()).await.unwrap(),
+                _ if gpus.get_opt(&name).await.unwrap().is_some() => {
+                    gpus.replace(&name, &params, &gpu(&name, uuid)).await.map(drop).unwrap();
+                }
+                _ => gpus.create(&params, &gpu(&name, uuid)).await.map(drop).unwrap(),
+            }
+        }
+    }
+    let list = gpus.list(&ListParams::default()).await.unwrap();
+    ledger.close().await.unwrap();
+    list.items.into_iter().map(|gpu| (gpu.metadata.name.clone(), gpu)).collect()
+}
+
+#[tokio::test]
+async fn whichever_byte_is_damaged_the_store_is_refused_or_tells_the_truth() {
+    let given = std::env::var("DEVICE_API_SEED");
+    let seed = given.map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let truth = lived_in(&path).await;
+    assert!(truth.len() > 3);
+    let whole = fs::read(&path).unwrap();
+    let (mut refused, mut quarantined) = (0, 0);
+    for round in 0..150 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let mut bytes = whole.clone();
+        let at = random.usize(..bytes.len());
+        bytes[at] ^= 1 << random.u8(..8);
+        fs::write(&path, bytes).unwrap();
+        let what = format!("seed {seed}, round {round}, byte {at}");
+        let ledger = match SqliteStorage::open_path(&path, SqliteOptions::default()).await {
+            Ok(storage) => Ledger::open(Box::new(storage), LedgerOptions::default()).await,
+            Err(error) => Err(error),
+        };
+        let ledger = match ledger {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                assert_ne!(error.kind(), StorageErrorKind::Config, "{what}: {error}");
+                refused += 1;
+                continue;
+            }
+        };
+        let gpus = ledger.registry(GpuStrategy).await.unwrap();
+        let found = gpus.list(&ListParams::default()).await.unwrap().items;
+        for gpu in &found {
+            assert_eq!(truth.get(&gpu.metadata.name), Some(gpu), "{what}");
+        }
+        let kept = ledger.quarantined().borrow().values().sum::<usize>();
+        assert!(found.len() == truth.len() || kept > 0, "{what}: something is gone without a word");
+        quarantined += usize::from(kept > 0);
+        ledger.close().await.unwrap();
+    }
+    assert!(
+        refused > 0 && quarantined > 0,
+        "seed {seed}: {refused} refused, {quarantined} with something in quarantine"
+    );
 }
