@@ -247,3 +247,11 @@ async fn a_start_that_hangs_is_given_up_after_the_leases_duration() {
     assert!(error.is_unavailable() && error.is_retryable(), "{error}");
     assert_eq!(began.elapsed(), LEASE);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_declared_nothing_yet_renews_and_asks_for_nothing_else() {
+    let world = World::with_gpus(1).await;
+    let _provider = world.provider(LEASE).await;
+    world.assert_held_for(LEASE * 5).await;
+    assert_eq!((world.faults.calls(Verb::List), world.faults.calls(Verb::PatchStatus)), (0, 0));
+}

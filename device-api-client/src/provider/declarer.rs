@@ -168,6 +168,9 @@ impl<R: Resource, V: Verbs<R>> Declarer<R, V> {
     /// One round: writes what differs, and returns the first error that no other try heals. Each object gets what is declared when its turn
     /// comes. One that cannot be written now keeps no other from being written, and is the failure of the round.
     async fn write(&self, declared: &watch::Receiver<Declared>) -> Result<Option<Error>> {
+        if declared.borrow().declaration.is_none() {
+            return Ok(None);
+        }
         let objects = self.look().await?;
         let mut written =
             stream::iter(objects).map(|(key, stored)| self.bring(key, stored, declared)).buffer_unordered(AT_ONCE);
