@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A local cache that list and watch keep true.
 
+use std::panic::AssertUnwindSafe;
+
+use device_api_core::Error;
 use device_api_core::registry::Verbs;
 use device_api_core::resource::Resource;
+use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use crate::Store;
 use crate::watcher::{Advance, Config, Watcher};
@@ -49,7 +54,8 @@ impl From<Config> for ReflectorOptions {
 /// Keeps a [`Store`] true by list and watch, until it is dropped.
 ///
 /// It heals by itself, as its [`Watcher`] does: it resumes where a watch ended, reads the whole state again
-/// when the history was forgotten, and takes a server that is silent for too long as lost.
+/// when the history was forgotten, and takes a server that is silent for too long as lost. A panic of the handle, or of its own, is
+/// logged and shows in [`Store::last_error`]; it begins anew then.
 ///
 /// ```
 /// use device_api_client::core::registry::Verbs;
@@ -80,10 +86,23 @@ impl<R: Resource> Reflector<R> {
         let options = options.into();
         let store = Store::new(options.queue.clamp(1, MAX_QUEUE));
         let ending = Ending(store.clone());
-        let watcher = Watcher::new(objects, options.watcher);
         let task = tokio::spawn(async move {
             let ending = ending;
-            follow(watcher, &ending.0).await;
+            let mut pauses = options.watcher.backoff.pauses();
+            loop {
+                let began = Instant::now();
+                let watcher = Watcher::new(objects.clone(), options.watcher.clone());
+                if AssertUnwindSafe(follow(watcher, &ending.0)).catch_unwind().await.is_ok() {
+                    return;
+                }
+                // Who reads the store would go on with what it saw last, and nobody would notice.
+                tracing::error!(resource = R::PLURAL, "the reflector panicked: it begins anew");
+                ending.0.failed(Error::internal("the reflector panicked, and begins anew"));
+                if began.elapsed() > pauses.longest() {
+                    pauses.reset();
+                }
+                sleep(pauses.next_pause()).await;
+            }
         });
         Self { store, task }
     }
@@ -97,7 +116,7 @@ impl<R: Resource> Reflector<R> {
     /// Stops it, and waits until it has: its store changes no more, and subscriptions end.
     pub async fn stop(mut self) {
         self.task.abort();
-        // An error says that it was aborted, or that an index function panicked, which is on record already.
+        // An error says that it was aborted.
         let _ = (&mut self.task).await;
     }
 }

@@ -185,6 +185,24 @@ async fn bookmarks_keep_a_quiet_stream_alive() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reflector_that_panics_begins_anew_and_its_subscribers_miss_nothing() {
+    let node = Node::start(History::default()).await;
+    for name in ["a", "b"] {
+        create(&node, name).await;
+    }
+    let (_reflector, store, mut updates) = ready(&node).await;
+    node.meets_once([Fault::Panic, Fault::Panic]);
+    node.kill().await;
+    node.restart().await;
+    delete(&node, "b").await;
+    create(&node, "c").await;
+    assert_eq!([next(&mut updates).await, next(&mut updates).await], ["+c", "-b"]);
+    assert_eq!(names(&store), ["a", "c"]);
+    set_uuid(&node, "a", "x").await;
+    assert_eq!(next(&mut updates).await, "~a >x");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_hangs_is_given_up() {
     let node = Node::start(History::default()).await;
     for config in [Config::default(), Config::default().paged_lists(1)] {

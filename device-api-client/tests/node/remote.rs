@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// It never answers.
     Hang,
+    /// It panics: a bug of the handle's.
+    Panic,
     /// A watch ends after so many events; a list goes well.
     End(u32),
     /// A watch fails after so many events; a list goes well.
@@ -63,6 +65,7 @@ impl Remote {
             Fault::Fail(error) => return Err(error.clone()),
             Fault::Slow(delay) => tokio::time::sleep(*delay).await,
             Fault::Hang => std::future::pending().await,
+            Fault::Panic => panic!("a bug, on purpose"),
             _ => {}
         }
         Ok(fault)
