@@ -128,6 +128,10 @@ impl Storage for Broken {
         self.0.discard(revisions).await
     }
 
+    async fn check(&mut self) -> Result<(), StorageError> {
+        self.0.check().await
+    }
+
     async fn close(self: Box<Self>) -> Result<(), StorageError> {
         panic!("another bug in a store");
     }

@@ -128,7 +128,7 @@ async fn a_restart_goes_on_where_the_server_ended() {
     assert_eq!(daemon.api().get("b").await.unwrap(), before);
     let watch = daemon.api().watch(&WatchParams::default().at(first)).await.unwrap();
     let third = create(&daemon.api(), "c").await;
-    assert_eq!(third.parse::<u64>().unwrap(), second.parse::<u64>().unwrap() + 1);
+    assert!(third.parse::<u64>().unwrap() > second.parse::<u64>().unwrap());
     assert_eq!(daemon.stop().code(), Some(0), "{}", daemon.stderr());
     let versions: Vec<_> = until_ok(watch).await.iter().map(|event| event.resource_version().to_owned()).collect();
     assert_eq!(versions, [second, third]);

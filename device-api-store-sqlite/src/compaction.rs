@@ -71,7 +71,12 @@ pub(crate) async fn vacuum(connection: &mut SqliteConnection) -> sqlx::Result<()
     Ok(())
 }
 
-/// Moves the write-ahead log into the database and cuts it to nothing.
+/// Moves the write-ahead log into the database and cuts it to nothing. SQLite does so by itself, too, but then says nothing when
+/// it fails, as it does when the database cannot be synced.
 pub(crate) async fn checkpoint(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection).await.map(drop)
+    let row: (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await?;
+    match row {
+        (0, _, _) => Ok(()),
+        _ => Err(sqlx::Error::Protocol("the log is in use and stays".to_owned())),
+    }
 }

@@ -10,8 +10,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection};
 
 use crate::SqliteOptions;
+use crate::compaction;
 use crate::error::{Error, Result};
-use crate::lock::{self, Lock, with_suffix};
+use crate::files::Files;
+use crate::highwater::{HighWater, Said, State};
+use crate::lock::{self, Lock};
 use crate::schema::{self, Found, PAGE_SIZE};
 
 /// The first release without the WAL-reset bug, <https://www.sqlite.org/wal.html>, section 11.
@@ -29,11 +32,13 @@ pub(crate) struct Database {
     path: PathBuf,
     options: SqliteOptions,
     lock: Arc<Lock>,
+    /// The files as they were when they were claimed.
+    files: Files,
 }
 
 impl Database {
-    /// Takes the lock, and makes the file where there is none.
-    pub(crate) async fn claim(path: &Path, options: SqliteOptions) -> Result<Self> {
+    /// Takes the lock, looks at what was said of the database when it was last open, and makes it where there is none.
+    pub(crate) async fn claim(path: &Path, options: SqliteOptions) -> Result<(Self, HighWater)> {
         if !path.is_absolute() {
             return Err(Error::Path { path: path.display().to_string() });
         }
@@ -41,10 +46,57 @@ impl Database {
         let path = schema::prepare_folder(path)?;
         let lock = Arc::new(Lock::take(&path).await?);
         schema::inspect_companions(&path)?;
-        if schema::inspect(&path)? == Found::Nothing {
+        let mut said = Said::read(&path)?;
+        if schema::inspect(&path, &said)? == Found::Nothing {
+            if said.acknowledged > 0 {
+                tracing::error!(
+                    path = %path.display(),
+                    acknowledged = said.acknowledged,
+                    "the database is gone, with all writes up to this version: starting with an empty one"
+                );
+                said.acknowledged = 0;
+            }
+            schema::put_leftovers_aside(&path)?;
             schema::create(&path).await?;
         }
-        Ok(Self { path, options, lock })
+        let files = Files::look(&path)?;
+        if let (Some(before), Some(now)) = (said.files, files.pair())
+            && now.is_another_database_beside_the_log_of(before)
+        {
+            return Err(Error::OtherLog { path });
+        }
+        let high_water = HighWater::open(&path, said)?;
+        Ok((Self { path, options, lock, files }, high_water))
+    }
+
+    /// Looks at the files, and checks that they are those that were claimed.
+    pub(crate) fn look(&self) -> Result<Files> {
+        let files = Files::look(&self.path)?;
+        files.check_database(&self.files, &self.path)?;
+        Ok(files)
+    }
+
+    /// Compares what the database holds with what was acknowledged, and says what is missing.
+    pub(crate) fn report(&self, high_water: &HighWater, last: u64) {
+        let (said, path) = (&high_water.said, self.path.display());
+        match said.state {
+            _ if said.acknowledged > last => tracing::error!(
+                %path,
+                last,
+                acknowledged = said.acknowledged,
+                "ACKNOWLEDGED WRITES ARE LOST: the database holds less than it did, because it or its log was cut, damaged or put \
+                 back from a copy; versions go on above all that were handed out, and clients list again"
+            ),
+            State::Missing if last > 0 => tracing::warn!(
+                %path,
+                "the file that says what was acknowledged (.mark) is missing: whether the database is the last one cannot be told"
+            ),
+            State::Damaged => tracing::warn!(
+                %path,
+                "the file that says what was acknowledged (.mark) is damaged: whether the database is the last one cannot be told"
+            ),
+            State::Missing | State::Whole => {}
+        }
     }
 
     /// Opens the first connection. Who has the database without the lock is named.
@@ -61,11 +113,6 @@ impl Database {
         &self.path
     }
 
-    /// The size of the write-ahead log, in bytes.
-    pub(crate) fn wal_size(&self) -> u64 {
-        std::fs::metadata(with_suffix(&self.path, "-wal")).map_or(0, |wal| wal.len())
-    }
-
     /// Opens the one connection anew.
     pub(crate) async fn connect(&self) -> Result<SqliteConnection> {
         self.connect_within(BUSY_TIMEOUT).await
@@ -75,13 +122,30 @@ impl Database {
     async fn connect_within(&self, patience: Duration) -> Result<SqliteConnection> {
         let error = |source| Error::reading("open", &self.path, source);
         let mut connection = self.settings(patience).connect().await.map_err(error)?;
-        match self.check(&mut connection).await {
+        let sound = match self.check(&mut connection).await {
+            Ok(()) => self.settle_log(&mut connection).await,
+            refused => refused,
+        };
+        match sound {
             Ok(()) => Ok(connection),
             Err(failure) => {
                 // The failure that led here says more than one of closing.
                 let _ = connection.close().await;
                 Err(failure)
             }
+        }
+    }
+
+    /// Moves what an earlier connection left in the log into the database, and syncs it: where that was not closed, nobody knows
+    /// whether the disk has it.
+    async fn settle_log(&self, connection: &mut SqliteConnection) -> Result<()> {
+        let moved = compaction::checkpoint(connection).await;
+        match moved.map_err(|source| Error::writing("sync", &self.path, source)) {
+            Err(full @ Error::Full { .. }) => {
+                tracing::warn!(error = &full as &dyn std::error::Error, "the log stays as it is");
+                Ok(())
+            }
+            settled => settled,
         }
     }
 
@@ -123,8 +187,12 @@ impl Database {
         if !is_sound(&library) {
             return Err(Error::Library { found: library });
         }
-        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(connection).await.map_err(error)?;
-        if found == "ok" { Ok(()) } else { Err(Error::Damaged { path: self.path.clone(), found }) }
+        let found: String =
+            sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(error)?;
+        if found != "ok" {
+            return Err(Error::Damaged { path: self.path.clone(), found });
+        }
+        schema::check_objects(connection, &self.path).await
     }
 }
 

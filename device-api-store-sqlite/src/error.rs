@@ -37,6 +37,8 @@ pub(crate) enum Error {
     Locked { path: PathBuf, owner: String },
     #[error("{} is not a database of the Device API ({why}); it was left untouched: name another file", path.display())]
     Foreign { path: PathBuf, why: &'static str },
+    #[error("{} holds {object}, which is not of the Device API; it was left untouched: remove that", path.display())]
+    Object { path: PathBuf, object: String },
     #[error("{} has format {found}, and this program knows {known}; it was left untouched: upgrade", path.display())]
     Newer { path: PathBuf, found: u32, known: u32 },
     #[error("SQLite {found} can corrupt a database (WAL reset): link 3.51.3 or newer")]
@@ -45,6 +47,22 @@ pub(crate) enum Error {
     Damaged { path: PathBuf, found: String },
     #[error("{}: {row} is damaged ({why}): restore the file, or remove it to start afresh", path.display())]
     Row { path: PathBuf, row: String, why: String },
+    #[error("{} {what}: name a file of its own, that no other name leads to; nothing was changed", path.display())]
+    Link { path: PathBuf, what: String },
+    #[error(
+        "{} is empty, and had versions up to {acknowledged}: put it back, or remove it to start afresh",
+        path.display()
+    )]
+    Emptied { path: PathBuf, acknowledged: u64 },
+    #[error(
+        "{} was replaced beside the log of the database before it ({}-wal): put both back, or move the log away",
+        path.display(), path.display()
+    )]
+    OtherLog { path: PathBuf },
+    #[error("{} {what} while it was open: put back what belongs there, and start again", path.display())]
+    Taken { path: PathBuf, what: &'static str },
+    #[error("cannot write down in {} how far versions go: look at its disk", path.display())]
+    Mark { path: PathBuf, source: io::Error },
     #[error("revision {revision} is larger than a database can hold")]
     Range { revision: u64 },
     #[error("no room to {doing} {}: free space on the disk, or raise max_size_mib", path.display())]
@@ -88,8 +106,15 @@ impl Error {
             Self::Url(_) | Self::Path { .. } => Kind::Config,
             Self::File { source, .. } => kind_of(source),
             Self::Locked { .. } => Kind::Locked,
-            Self::Foreign { .. } | Self::Newer { .. } | Self::Library { .. } => Kind::Unsupported,
-            Self::Damaged { .. } | Self::Row { .. } => Kind::Corrupt,
+            Self::Foreign { .. }
+            | Self::Object { .. }
+            | Self::Link { .. }
+            | Self::Newer { .. }
+            | Self::Library { .. } => Kind::Unsupported,
+            Self::Damaged { .. } | Self::Row { .. } | Self::Emptied { .. } | Self::OtherLog { .. } => Kind::Corrupt,
+            Self::Taken { .. } => Kind::Lost,
+            Self::Mark { source, .. } if source.kind() == io::ErrorKind::StorageFull => Kind::Full,
+            Self::Mark { .. } => Kind::Rejected,
             Self::Range { .. } => Kind::Rejected,
             Self::Full { .. } => Kind::Full,
             Self::Sqlite { kind, .. } => *kind,
@@ -101,7 +126,7 @@ impl From<Error> for StorageError {
     fn from(error: Error) -> Self {
         let converted = Self::new(SCHEME, error.kind(), error.to_string());
         match error {
-            Error::File { source, .. } => converted.with_source(source),
+            Error::File { source, .. } | Error::Mark { source, .. } => converted.with_source(source),
             Error::Full { source, .. } | Error::Sqlite { source, .. } => converted.with_source(source),
             _ => converted,
         }

@@ -34,7 +34,7 @@ impl Lock {
     pub(crate) async fn take(database: &Path) -> Result<Self> {
         let path = with_suffix(database, ".lock");
         let file = |source| Error::File { doing: "lock", path: path.clone(), source };
-        let mut lock = open(&path).map_err(file)?;
+        let mut lock = open_private(&path).map_err(file)?;
         let tries = PATIENCE.as_millis() / PAUSE.as_millis();
         for _ in 0..tries {
             match lock.try_lock() {
@@ -73,9 +73,9 @@ impl Drop for Lock {
     }
 }
 
-/// Opens the lock file, which is about to be overwritten: so it must be no link to another file, by
+/// Opens a file of ours, or makes it. It is about to be overwritten: so it must be no link to another file, by
 /// either kind of link, and nobody else's.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open_private(path: &Path) -> io::Result<File> {
     let not_ours = || {
         let why = "it is not a file of this user alone and was left untouched: move it away";
         io::Error::new(io::ErrorKind::InvalidInput, why)

@@ -3,14 +3,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions};
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::error::{Error, Result};
+use crate::highwater::Said;
 use crate::lock::with_suffix;
 use crate::rows::Mark;
 
@@ -51,12 +52,25 @@ pub(crate) enum Found {
     Ours,
 }
 
-/// Makes the folder where there is none, and follows links, so that one database has one lock.
+/// The tables of our files, and all that there may be in them: a trigger or an index of somebody else's would be ours to run.
+const OBJECTS: &[&str] = &["record", "mark", "quarantine"];
+
+/// Makes the folder where there is none, and follows links to it, so that one database has one lock. One that is a link itself is
+/// refused: under another name it would have another lock and another log.
 pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
     let error = |source| Error::File { doing: "prepare the folder of", path: path.to_owned(), source };
     let not_a_file = || error(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
-    if let Ok(existing) = path.canonicalize() {
-        return if existing.is_dir() { Err(not_a_file()) } else { Ok(existing) };
+    if let Ok(found) = path.symlink_metadata() {
+        let link = |what| Err(Error::Link { path: path.to_owned(), what });
+        if found.is_symlink() {
+            return link("is a symbolic link".to_owned());
+        }
+        if found.is_dir() {
+            return Err(not_a_file());
+        }
+        if found.nlink() != 1 {
+            return link(format!("is one of {} hard links to a file", found.nlink()));
+        }
     }
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(not_a_file()) };
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(error)?;
@@ -67,7 +81,7 @@ pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
 /// under the lock, with no connection open: closing the file drops SQLite's locks in this process.
 ///
 /// The header's format: <https://www.sqlite.org/fileformat.html>, section 1.3.
-pub(crate) fn inspect(path: &Path) -> Result<Found> {
+pub(crate) fn inspect(path: &Path, said: &Said) -> Result<Found> {
     let error = |source| Error::File { doing: "read", path: path.to_owned(), source };
     let foreign = |why| Error::Foreign { path: path.to_owned(), why };
     let mut header = Vec::new();
@@ -77,7 +91,10 @@ pub(crate) fn inspect(path: &Path) -> Result<Found> {
         Err(source) => return Err(error(source)),
     };
     if header.is_empty() {
-        return Ok(Found::Nothing);
+        return match said.acknowledged {
+            0 => Ok(Found::Nothing),
+            acknowledged => Err(Error::Emptied { path: path.to_owned(), acknowledged }),
+        };
     }
     let number = |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     if !header.starts_with(b"SQLite format 3\0") {
@@ -93,7 +110,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Found> {
 }
 
 /// Opens a file to read it, if it is one: a pipe that nobody writes to would hang, and a device may do anything.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(no_file()) }
@@ -101,6 +118,35 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file: move it away, or name another")
+}
+
+/// Checks that there is nothing in a database but what this program made.
+pub(crate) async fn check_objects(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
+    // SQLite's own, such as statistics, begin with its name; nobody else's can.
+    let sql = "SELECT type, name FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'";
+    let found: Vec<(String, String)> =
+        sqlx::query_as(sql).fetch_all(connection).await.map_err(|source| Error::reading("check", path, source))?;
+    match found.iter().find(|(kind, name)| kind != "table" || !OBJECTS.contains(&name.as_str())) {
+        Some((kind, name)) => Err(Error::Object { path: path.to_owned(), object: format!("the {kind} {name:?}") }),
+        None => Ok(()),
+    }
+}
+
+/// Puts aside what an earlier database left beside a path that has none any more: SQLite would play it into the new one.
+pub(crate) fn put_leftovers_aside(path: &Path) -> Result<()> {
+    let error = |source| Error::File { doing: "move away what is beside", path: path.to_owned(), source };
+    for suffix in ["-wal", "-journal"] {
+        let leftover = with_suffix(path, suffix);
+        if leftover.symlink_metadata().is_ok_and(|found| found.len() > 0) {
+            let aside = with_suffix(&leftover, ".orphan");
+            std::fs::rename(&leftover, &aside).map_err(error)?;
+            tracing::error!(
+                path = %aside.display(),
+                "a log without its database was put aside: it may hold the last writes of one that is gone"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Checks that SQLite will find files or nothing where it looks for its own beside the database.

@@ -48,11 +48,11 @@ async fn fill(path: &Path, records: u64) {
     storage.close().await.unwrap();
 }
 
-/// Every file of a folder but the lock, with its bytes.
+/// Every file of a folder but those beside the database, with its bytes.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = paths
-        .filter(|path| path.extension().is_none_or(|extension| extension != "lock"))
+        .filter(|path| path.extension().is_none_or(|extension| extension != "lock" && extension != "mark"))
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
     files.sort();
@@ -131,19 +131,19 @@ async fn the_folder_is_made_and_only_the_owner_reads_the_files() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder.path().join("a")) & 0o027, 0);
     let files: Vec<_> = fs::read_dir(folder.path().join("a/b")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 3, "database, log and lock: {files:?}");
+    assert_eq!(files.len(), 4, "database, log, lock and mark: {files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{file:?}");
     }
 }
 
 #[tokio::test]
-async fn the_lock_names_its_owner_and_holds_through_a_link() {
+async fn the_lock_names_its_owner_and_holds_through_a_linked_folder() {
     let (folder, path) = folder();
     let first = open(&path).await.unwrap();
-    let link = folder.path().join("link.db");
-    std::os::unix::fs::symlink(&path, &link).unwrap();
-    for path in [path, link] {
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+    for path in [path, link.join("state.db")] {
         let error = open(&path).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Locked);
         let program = fs::read_to_string("/proc/self/comm").unwrap();

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cache::{Cache, Event, Stored};
+use super::jump::{self, Jump};
 use super::ledger::panic_text;
 use super::options::{History, Limits};
 use super::salvage::{self, Salvage};
@@ -24,8 +25,12 @@ use crate::storage::{Change, Quarantine, Record, RecordKey, Revision, Snapshot, 
 /// The ledger's own state; only its task touches it.
 #[derive(Debug)]
 pub(super) struct Books {
-    /// The last committed revision.
+    /// The last revision, of a commit or of a jump.
     pub(super) revision: Revision,
+    /// The record of the jump to it, for as long as the store has no room for it.
+    pub(super) pending: Option<Record>,
+    /// What history leaves out, in ascending order.
+    jumps: Vec<Jump>,
     /// History up to here was forgotten in memory.
     pub(super) floor: Revision,
     /// History up to here was forgotten in the store.
@@ -175,6 +180,8 @@ impl Books {
         }
         let mut books = Self {
             revision: snapshot.last,
+            pending: None,
+            jumps: Vec::new(),
             floor: snapshot.compacted,
             compacted: snapshot.compacted,
             usage: Usage::default(),
@@ -192,6 +199,10 @@ impl Books {
         for record in snapshot.records {
             if record.revision > snapshot.compacted {
                 books.remember(&record, now, today.since(record.at));
+            }
+            if let Some(jump) = Jump::of(&record) {
+                books.jumps.push(jump);
+                continue;
             }
             books.unclaimed.entry(record.resource.clone()).or_default().push(record);
         }
@@ -221,7 +232,7 @@ impl Books {
             return Err(Error::internal(format!("{} have a registry already: clone it", R::PLURAL)));
         }
         // Records up to `compacted` are state; the caches' own floor drops them from history below.
-        let cache = Arc::new(Cache::<R>::new(self.floor));
+        let cache = Arc::new(Cache::<R>::new(self.floor, self.jumps.clone()));
         let mut records = self.unclaimed.remove(R::PLURAL).unwrap_or_default();
         let mut fitting = BTreeMap::new();
         let mut misfits = BTreeMap::new();
@@ -269,6 +280,31 @@ impl Books {
         self.quarantined.borrow().keys().any(|said| said == plural || !self.kinds.contains_key(said.as_str()))
     }
 
+    /// Begins a new store, whose first revision comes after this one.
+    pub(super) fn begin_at(&mut self, first: Revision) {
+        (self.revision, self.floor, self.compacted) = (first, first, first);
+    }
+
+    /// Leaves revisions out from now on, which the store is yet to be told.
+    pub(super) fn jump(&mut self, jump: Jump, at: Timestamp, now: Instant) {
+        let record = jump.record(at);
+        self.revision = jump.to;
+        self.jumps.push(jump);
+        self.remember(&record, now, Duration::ZERO);
+        self.pending = Some(record);
+    }
+
+    /// The last revision that the store holds.
+    fn stored(&self) -> Revision {
+        self.pending.as_ref().and_then(Jump::of).map_or(self.revision, |jump| jump.after)
+    }
+
+    /// How far the store may forget in one call that looks at `most` revisions: what was left out takes no time.
+    pub(super) fn compaction_step(&self, most: u64) -> Revision {
+        let end = Revision(self.compacted.0.saturating_add(most));
+        self.floor.min(jump::over(&self.jumps, end).map_or(end, |jump| jump.to))
+    }
+
     /// Notes that records were committed, and forgets what history has no room for.
     pub(super) fn note(&mut self, records: &[Record], now: Instant, bounds: &History) {
         for record in records {
@@ -314,11 +350,12 @@ impl Books {
     /// Of what was known, memory has the truth: that the store cannot read it now is for the next owner, who puts it into quarantine.
     ///
     /// # Errors
-    /// [`StorageErrorKind::Corrupt`] when the store lost what was committed, or what is new cannot be read.
+    /// [`StorageErrorKind::Lost`] when the store lost what was committed, [`StorageErrorKind::Corrupt`] when what is new cannot
+    /// be read.
     pub(super) fn catch_up(&mut self, snapshot: Snapshot, now: Instant, bounds: &History) -> Result<(), StorageError> {
-        if snapshot.last < self.revision {
-            let why = format!("it went back from revision {} to {}", self.revision, snapshot.last);
-            return Err(corrupt(why));
+        if snapshot.last < self.stored() {
+            let why = format!("the store went back from revision {} to {}", self.stored(), snapshot.last);
+            return Err(StorageError::new("journal", StorageErrorKind::Lost, why));
         }
         verify(&snapshot)?;
         for unreadable in &snapshot.unreadable {
@@ -330,7 +367,7 @@ impl Books {
         }
         let usage = Usage::of(&snapshot.records);
         let mut news = Vec::new();
-        for record in snapshot.records.into_iter().filter(|record| record.revision > self.revision) {
+        for record in snapshot.records.into_iter().filter(|record| record.revision > self.stored()) {
             let kind = self.kinds.get(record.resource.as_str());
             let publish = kind.map(|kind| Arc::clone(kind).read(&record)).transpose()?;
             news.push((record, publish));
@@ -338,6 +375,9 @@ impl Books {
         // From here on nothing fails: all that is new becomes visible, or nothing.
         self.usage = usage;
         for (record, publish) in news {
+            if self.pending.take_if(|jump| *jump == record).is_some() {
+                continue;
+            }
             self.revision = record.revision;
             self.remember(&record, now, Duration::ZERO);
             match publish {
@@ -369,31 +409,34 @@ impl Books {
 }
 
 /// Checks that no record is missing, doubled or out of order: after the compacted revision each
-/// number is there once, and each record supersedes the one before it of the same key. One that cannot be read is there, too.
+/// number is there once, save for what a jump leaves out, and each record supersedes the one before it of the same key. One that
+/// cannot be read is there, too, and may be a jump.
 pub(super) fn verify(snapshot: &Snapshot) -> Result<(), StorageError> {
     let mut expected = snapshot.compacted.next();
     let mut last = Revision::ZERO;
     let mut current: BTreeMap<(&str, &RecordKey), Revision> = BTreeMap::new();
     let mut unreadable = snapshot.unreadable.iter().map(|unreadable| unreadable.revision).peekable();
     let unread: BTreeSet<Revision> = unreadable.clone().collect();
-    let mut follows = |revision: Revision| {
+    let mut follows = |revision: Revision, jump: Option<Jump>, may_be_jump: bool| {
         if revision <= last && revision != Revision::ZERO {
             return Err(corrupt(format!("revision {revision} comes after {last}")));
         }
         last = revision;
         if revision > snapshot.compacted {
-            if revision != expected {
+            // Compaction may have come as far as into what was left out.
+            let follows = |jump: Jump| jump.after.next() == expected || jump.leaves_out(snapshot.compacted);
+            if revision != expected && !may_be_jump && !jump.is_some_and(follows) {
                 return Err(corrupt(format!("revision {expected} is missing")));
             }
-            expected = expected.next();
+            expected = revision.next();
         }
         Ok(())
     };
     for record in &snapshot.records {
         while let Some(revision) = unreadable.next_if(|revision| *revision < record.revision) {
-            follows(revision)?;
+            follows(revision, None, true)?;
         }
-        follows(record.revision)?;
+        follows(record.revision, Jump::of(record), false)?;
         let key = (record.resource.as_str(), &record.key);
         let previous = current.get(&key).copied().unwrap_or(Revision::ZERO);
         // A superseded record may be compacted away; any other must be there.
@@ -409,7 +452,7 @@ pub(super) fn verify(snapshot: &Snapshot) -> Result<(), StorageError> {
             Change::Delete => current.remove(&key),
         };
     }
-    unreadable.try_for_each(&mut follows)?;
+    unreadable.try_for_each(|revision| follows(revision, None, true))?;
     if snapshot.last.next() != expected {
         return Err(corrupt(format!("revision {expected} is missing; the last one is {}", snapshot.last)));
     }

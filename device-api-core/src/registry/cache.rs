@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
+use super::jump::{self, Jump};
 use crate::Error;
 use crate::resource::{Key, Resource};
 use crate::storage::Revision;
@@ -29,6 +30,8 @@ struct State<R> {
     history: VecDeque<Arc<Event<R>>>,
     /// Everything up to here was forgotten.
     floor: Revision,
+    /// What was left out after `floor`, in ascending order: nobody can be at a version of it.
+    jumps: Vec<Jump>,
     /// The state is that of this revision.
     revision: Revision,
 }
@@ -74,9 +77,9 @@ pub(super) struct CacheSnapshot<R> {
 }
 
 impl<R: Resource> Cache<R> {
-    /// An empty cache whose history starts after `floor`.
-    pub(super) fn new(floor: Revision) -> Self {
-        let state = State { objects: BTreeMap::new(), history: VecDeque::new(), floor, revision: floor };
+    /// An empty cache whose history starts after `floor` and leaves something out.
+    pub(super) fn new(floor: Revision, jumps: Vec<Jump>) -> Self {
+        let state = State { objects: BTreeMap::new(), history: VecDeque::new(), floor, jumps, revision: floor };
         let announced = Announced { revision: floor, closed: false };
         Self { state: RwLock::new(state), doorbell: watch::Sender::new(announced) }
     }
@@ -255,6 +258,10 @@ impl<R> State<R> {
         if revision < self.floor {
             return Err(Error::Expired { requested: revision.0, oldest: self.floor.0 });
         }
-        Ok(())
+        // A version of a state that is lost: it is not known what came after it.
+        match jump::over(&self.jumps, revision) {
+            Some(jump) => Err(Error::Expired { requested: revision.0, oldest: jump.to.0 }),
+            None => Ok(()),
+        }
     }
 }

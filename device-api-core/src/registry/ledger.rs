@@ -48,6 +48,7 @@ pub(super) const QUEUE: usize = 256;
 ///     async fn quarantine(&mut self, _: &Quarantine) -> Result<(), StorageError> { Ok(()) }
 ///     async fn quarantined(&mut self) -> Result<Vec<Quarantined>, StorageError> { Ok(Vec::new()) }
 ///     async fn discard(&mut self, _: &[Revision]) -> Result<usize, StorageError> { Ok(0) }
+///     async fn check(&mut self) -> Result<(), StorageError> { Ok(()) }
 ///     async fn close(self: Box<Self>) -> Result<(), StorageError> { Ok(()) }
 /// }
 ///
@@ -101,8 +102,9 @@ pub enum LedgerState {
     Recovering,
     /// It was closed. Reads go on; watches have ended.
     Closed,
-    /// Its task died, of a panic in the store or because the store turned out not to hold what was written: what was not
-    /// acknowledged may have been written or not. Reads go on; watches have ended. Open the store anew.
+    /// Its task died, of a panic in the store or because the store was lost: it turned out not to hold what was written, or was deleted
+    /// or replaced while it was open. What was not acknowledged may have been written or not. Reads go on; watches have ended. Open the
+    /// store anew; [`Ledger::close`] says why.
     Failed,
 }
 

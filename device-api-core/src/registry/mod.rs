@@ -12,7 +12,9 @@
 mod books;
 mod cache;
 mod decide;
+mod jump;
 mod ledger;
+mod opening;
 mod options;
 mod owner;
 mod params;

@@ -12,13 +12,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::books::Books;
 use super::ledger::{Closed, LedgerState, Message, QUEUE, Work, owner_failed, panic_text};
+use super::opening;
 use super::options::LedgerOptions;
-use super::salvage;
 use super::stage::{Stage, Staged};
 use super::upkeep::{COMPACTION_STEP, PROBE_PAUSE};
 use crate::Error;
 use crate::error::Cause;
-use crate::storage::{Change, Record, Revision, Storage, StorageError, StorageErrorKind};
+use crate::storage::{Change, Record, Storage, StorageError, StorageErrorKind};
 
 /// A batch is committed when it has so many bytes, or took so long to stage, so that what is staged
 /// stays small and no writer waits long behind those of large objects.
@@ -47,6 +47,12 @@ pub(super) struct Owner {
     pub(super) is_refusing: bool,
     /// When a store that refuses writes is asked again whether it still does, and the pause after that.
     pub(super) next_probe: (Instant, Duration),
+    /// Whether nobody knows if the store has the record of the jump that is pending.
+    pub(super) is_jump_unclear: bool,
+    /// Whether the last look at the store failed.
+    pub(super) is_unwell: bool,
+    /// Why the store was given up.
+    pub(super) failure: Option<StorageError>,
 }
 
 impl Owner {
@@ -57,26 +63,29 @@ impl Owner {
         signals: Signals,
         quarantined: watch::Sender<BTreeMap<String, usize>>,
     ) -> Result<Self, StorageError> {
-        let mut snapshot = storage.load().await?;
-        if snapshot.last == Revision::ZERO && snapshot.unreadable.is_empty() {
-            // A new store starts where no earlier one can have been, so that a version from before a
-            // reset is Expired and never taken for one of this store. The store remembers it as the
-            // revision that it was compacted through.
-            let first = salvage::of_clock(options.clock.now());
-            storage.compact(first).await?;
-            snapshot.last = first;
-            snapshot.compacted = first;
-        }
+        let snapshot = storage.load().await?;
+        let reserved = snapshot.reserved;
         let mut counts = BTreeMap::new();
         for record in storage.quarantined().await? {
             *counts.entry(record.resource).or_default() += 1;
         }
         quarantined.send_replace(counts);
-        let now = options.clock.instant();
-        let mut books = Books::open(snapshot, quarantined, options.clock.now(), now)?;
+        let (today, now) = (options.clock.now(), options.clock.instant());
+        let mut books = Books::open(snapshot, quarantined, today, now)?;
+        opening::begin(&mut *storage, &mut books, reserved, today, now).await?;
         books.trim(now, &options.history);
-        let next_probe = (Instant::now(), PROBE_PAUSE.0);
-        let mut owner = Self { storage, books, options, queue, signals, is_refusing: false, next_probe };
+        let mut owner = Self {
+            storage,
+            books,
+            options,
+            queue,
+            signals,
+            is_refusing: false,
+            next_probe: (Instant::now(), PROBE_PAUSE.0),
+            is_jump_unclear: false,
+            is_unwell: false,
+            failure: None,
+        };
         // A store that takes no writes is opened all the same: what it holds can be read.
         owner.probe().await;
         Ok(owner)
@@ -89,10 +98,7 @@ impl Owner {
         // go on waiting for it.
         let ended = match AssertUnwindSafe(self.work_until_closed()).catch_unwind().await {
             Ok(End::Closed) => AssertUnwindSafe(self.finish()).catch_unwind().await,
-            Ok(End::Failed) => {
-                self.books.close();
-                Ok(Err(owner_failed()))
-            }
+            Ok(End::Failed) => AssertUnwindSafe(self.abandon()).catch_unwind().await,
             Err(panic) => {
                 state.send_replace(LedgerState::Failed);
                 self.books.close();
@@ -138,6 +144,7 @@ impl Owner {
                     self.trim();
                     self.compact().await;
                     self.probe_when_due().await;
+                    self.look().await;
                 }
                 _ = async { closing.wait_for(|closing| *closing).await.is_err() } => break,
             }
@@ -233,7 +240,7 @@ impl Owner {
             }
             Err(failure) => failure,
         };
-        if failure.kind().is_definite() {
+        if failure.kind().is_definite() || failure.kind() == StorageErrorKind::Lost {
             return Err(self.refused(failure));
         }
         if self.is_refusing {
@@ -265,13 +272,30 @@ impl Owner {
         })
     }
 
+    /// Ends without the store: it failed for good, and what it acknowledged may be gone.
+    async fn abandon(mut self) -> Closed {
+        self.books.close();
+        let failure = self.failure.take().unwrap_or_else(owner_failed);
+        // Whoever waits for an answer is told now, and not after what is done to a store in trouble.
+        drop(self.queue);
+        match timeout(self.options.write_timeout, self.storage.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => {
+                tracing::warn!(error = &failure as &dyn std::error::Error, "a store that failed does not close");
+            }
+            Err(_) => tracing::warn!("a store that failed does not close in time"),
+        }
+        Err(failure)
+    }
+
     async fn finish(mut self) -> Closed {
         let sound = matches!(self.state(), LedgerState::Open | LedgerState::Refusing);
         self.signals.state.send_replace(LedgerState::Closed);
         self.books.close();
         // So that what was forgotten stays forgotten, however long the next owner's history is.
         while sound && self.compact().await {}
-        self.storage.close().await
+        let closed = self.storage.close().await;
+        self.failure.take().map_or(closed, Err)
     }
 }
 
@@ -315,6 +339,7 @@ pub(super) fn unavailable(failure: StorageError) -> Error {
         StorageErrorKind::Full => "the store is full: nothing was written",
         StorageErrorKind::Busy => "the store is busy: nothing was written",
         StorageErrorKind::Rejected => "the store refused the write: nothing was written",
+        StorageErrorKind::Lost => "the store is lost, and the write with it",
         _ => "the store failed: nothing was written",
     };
     Error::Unavailable { why: why.to_owned(), retry_after: Some(Duration::from_secs(1)), cause: Cause::of(failure) }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::opening::of_clock;
 use crate::resource::Timestamp;
 use crate::storage::{
     Change, Quarantine, Record, RecordKey, Revision, Snapshot, StorageError, StorageErrorKind, Unreadable,
@@ -105,11 +106,6 @@ pub(super) fn of_misfits(records: &[Record], why: &BTreeMap<Revision, String>, n
         pile.supersede(key, next.unwrap_or(bad));
     }
     (pile.through > Revision::ZERO).then(|| pile.decided(now))
-}
-
-/// The first revision of a store that begins now: no earlier one can have handed it out.
-pub(super) fn of_clock(now: Timestamp) -> Revision {
-    Revision(u64::try_from(now.unix_micros()).unwrap_or(1).max(1))
 }
 
 impl<'a> Pile<'a> {

@@ -36,8 +36,13 @@ fn salvaged(
     unreadable: Unreadable,
 ) -> (Vec<u64>, Vec<u64>, u64, Vec<(u64, String)>) {
     let last = records.iter().map(|record| record.revision).chain([unreadable.revision]).max().unwrap();
-    let mut snapshot =
-        Snapshot { last, compacted: Revision(compacted), records: records.to_vec(), unreadable: vec![unreadable] };
+    let mut snapshot = Snapshot {
+        last,
+        compacted: Revision(compacted),
+        records: records.to_vec(),
+        unreadable: vec![unreadable],
+        ..Snapshot::default()
+    };
     let salvage = of_unreadable(&snapshot, Timestamp::UNIX_EPOCH).unwrap().unwrap();
     salvage.apply(&mut snapshot);
     super::super::books::verify(&snapshot).unwrap();
@@ -212,6 +217,7 @@ fn a_store_that_lost_its_mark_goes_on_where_no_version_can_have_been() {
         compacted: Revision(7),
         records: vec![put(3, 0, "a"), put(7, 3, "a")],
         unreadable: vec![bad(0, None)],
+        ..Snapshot::default()
     };
     let salvage = of_unreadable(&snapshot, now).unwrap().unwrap();
     assert!(salvage.quarantine.records.is_empty());

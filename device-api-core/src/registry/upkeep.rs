@@ -2,6 +2,7 @@
 //! What the owner of the store does beside writing: it keeps history within bounds, makes room in a
 //! store that is full, and learns what a store holds that failed.
 
+use std::slice;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::ledger::LedgerState;
 use super::owner::{Owner, unavailable};
 use crate::Error;
-use crate::storage::{Revision, StorageError, StorageErrorKind};
+use crate::storage::{StorageError, StorageErrorKind};
 
 /// How many revisions the store forgets in one call, so that no write waits long behind it.
 pub(super) const COMPACTION_STEP: u64 = 1_000;
@@ -27,18 +28,29 @@ impl Owner {
 
     /// Notes that the store refused a write, and says so if it took the one before: a full disk does not fill the log.
     pub(super) fn refused(&mut self, failure: StorageError) -> Error {
+        let answer = unavailable(StorageError::new("journal", failure.kind(), failure.to_string()));
         // One that was refused for what it was says nothing about the next.
         if failure.kind() != StorageErrorKind::Rejected {
-            self.refuses_writes(&failure);
+            self.refuses_writes(failure);
         }
-        unavailable(failure)
+        answer
     }
 
-    fn refuses_writes(&mut self, failure: &StorageError) {
+    fn refuses_writes(&mut self, failure: StorageError) {
+        if failure.kind() == StorageErrorKind::Lost {
+            return self.fail(failure);
+        }
         if !std::mem::replace(&mut self.is_refusing, true) {
-            tracing::error!(error = failure as &dyn std::error::Error, "the store refuses writes: only reads go on");
+            tracing::error!(error = &failure as &dyn std::error::Error, "the store refuses writes: only reads go on");
         }
         self.signals.state.send_replace(LedgerState::Refusing);
+    }
+
+    /// Gives the store up: nothing that is done to it from here on is to be acknowledged. The task ends at the next opportunity.
+    pub(super) fn fail(&mut self, failure: StorageError) {
+        tracing::error!(error = &failure as &dyn std::error::Error, "the store is to be opened anew: no more writes");
+        self.failure = Some(failure);
+        self.signals.state.send_replace(LedgerState::Failed);
     }
 
     /// Notes that the store takes writes.
@@ -70,7 +82,7 @@ impl Owner {
     fn answered(&mut self, taken: Result<(), StorageError>) {
         match taken {
             Ok(()) => self.takes_writes(),
-            Err(failure) => self.refuses_writes(&failure),
+            Err(failure) => self.refuses_writes(failure),
         }
     }
 
@@ -84,7 +96,23 @@ impl Owner {
             let done = self.books.unsettled.remove(0);
             self.books.compacted = self.books.compacted.max(done.through);
         }
-        Ok(())
+        self.settle_jump().await
+    }
+
+    /// Has the store take the record of the jump that this life began with, before anything that follows it.
+    async fn settle_jump(&mut self) -> Result<(), StorageError> {
+        if self.is_jump_unclear {
+            // Learns whether the store has it.
+            self.reload().await?;
+            self.is_jump_unclear = false;
+        }
+        let Some(jump) = self.books.pending.clone() else { return Ok(()) };
+        let taken = self.commit_once(slice::from_ref(&jump)).await;
+        match &taken {
+            Ok(()) => self.books.pending = None,
+            Err(failure) => self.is_jump_unclear = !failure.kind().is_definite(),
+        }
+        taken
     }
 
     /// Gives history up for room: writes are worth more. Says whether the store forgot anything.
@@ -113,8 +141,8 @@ impl Owner {
             let mut pause = RECOVERY_PAUSE.0;
             let mut is_told = false;
             while let Err(failure) = self.reload().await {
-                if failure.kind() == StorageErrorKind::Corrupt {
-                    tracing::error!(error = &failure as &dyn std::error::Error, "the store is to be opened anew");
+                if matches!(failure.kind(), StorageErrorKind::Corrupt | StorageErrorKind::Lost) {
+                    self.fail(failure);
                     return false;
                 }
                 if !std::mem::replace(&mut is_told, true) {
@@ -131,14 +159,10 @@ impl Owner {
             self.answered(taken);
             true
         };
-        let recovered = tokio::select! {
+        tokio::select! {
             recovered = recovered => recovered,
-            _ = closing => return false,
-        };
-        if !recovered {
-            self.signals.state.send_replace(LedgerState::Failed);
+            _ = closing => false,
         }
-        recovered
     }
 
     async fn reload(&mut self) -> Result<(), StorageError> {
@@ -148,13 +172,33 @@ impl Owner {
         self.books.catch_up(snapshot, self.options.clock.instant(), &self.options.history)
     }
 
+    /// Looks whether the store is still ours, once a second, so that its loss shows although nobody writes.
+    pub(super) async fn look(&mut self) {
+        let checked = timeout(self.options.write_timeout, self.storage.check()).await;
+        let failure = match checked {
+            Ok(Ok(())) => {
+                if std::mem::take(&mut self.is_unwell) {
+                    tracing::info!("the store is well again");
+                }
+                return;
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => StorageError::new("journal", StorageErrorKind::Unclear, "it does not answer"),
+        };
+        if failure.kind() == StorageErrorKind::Lost {
+            self.fail(failure);
+        } else if !std::mem::replace(&mut self.is_unwell, true) {
+            tracing::error!(error = &failure as &dyn std::error::Error, "the store is not well");
+        }
+    }
+
     pub(super) fn trim(&mut self) {
         self.books.trim(self.options.clock.instant(), &self.options.history);
     }
 
     /// Lets the store forget what memory has forgotten, a step of it at most. Says whether it did.
     pub(super) async fn compact(&mut self) -> bool {
-        let through = Revision(self.books.floor.0.min(self.books.compacted.0 + COMPACTION_STEP));
+        let through = self.books.compaction_step(COMPACTION_STEP);
         // What is to go into quarantine must be there still.
         if through <= self.books.compacted || !self.books.unsettled.is_empty() {
             return false;
@@ -164,6 +208,7 @@ impl Owner {
                 self.books.compacted = through;
                 return true;
             }
+            Ok(Err(failure)) if failure.kind() == StorageErrorKind::Lost => self.fail(failure),
             Ok(Err(failure)) => {
                 tracing::warn!(error = &failure as &dyn std::error::Error, "the store cannot forget old records");
             }

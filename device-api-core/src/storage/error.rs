@@ -30,6 +30,9 @@ pub enum StorageErrorKind {
     Unclear,
     /// What is stored is not what was written.
     Corrupt,
+    /// The store is not its owner's any more, or no longer holds what it acknowledged: deleted, replaced or put back while it
+    /// was open. The ledger ends; opened anew, the store goes on with what it holds.
+    Lost,
     /// The store has another owner.
     Locked,
     /// The store is of another program, or of a newer version of this one.
@@ -42,7 +45,7 @@ impl StorageErrorKind {
     /// Whether nothing was written for certain.
     #[must_use]
     pub fn is_definite(self) -> bool {
-        !matches!(self, Self::Unclear | Self::Corrupt)
+        !matches!(self, Self::Unclear | Self::Corrupt | Self::Lost)
     }
 }
 

@@ -102,6 +102,10 @@ pub struct Snapshot {
     pub last: Revision,
     /// The highest revision that [`Storage::compact`] was called with; [`Revision::ZERO`] at first.
     pub compacted: Revision,
+    /// A revision that is not below any whose commit was ever acknowledged, whatever became of that commit since: at least
+    /// `last`, and equal to it only where nothing that was acknowledged can be lost. A ledger that opens the store hands out
+    /// higher ones only, since clients may have seen the others.
+    pub reserved: Revision,
     /// The records, in the order of their revisions.
     pub records: Vec<Record>,
     /// Those that are there and cannot be read, in the order of their revisions.
@@ -116,16 +120,21 @@ pub struct Snapshot {
 /// What a backend promises:
 /// 1. `load` returns what was committed, in the order of revisions, with every byte as it was.
 /// 2. `commit` writes all records or none. `Ok` means durable, as far as this backend promises it.
-///    The records' revisions follow the last one without a gap; a backend never assigns one.
+///    The records' revisions rise; a backend never assigns one, and keeps the gaps that there are.
 /// 3. `compact(through)` may remove, of the records up to `through`, those that another record up to
 ///    `through` supersedes, and the deletions. It never removes another record, and it remembers
 ///    `through`, which on a new store may be higher than any revision so far: the ledger sets its
 ///    first revision that way. A backend may remove less than it may.
 /// 4. A store has one owner at a time: opening it a second time fails with
 ///    [`StorageErrorKind::Locked`] and names the first.
-/// 5. A call whose future is dropped may have happened or not, but not in part; the ledger loads
+/// 5. After any end, orderly or not, and whatever a crash, a power loss or a person with a copy of the files has done to it,
+///    [`Snapshot::reserved`] is as high as it must be, as far as the backend can know. What is kept for it lies apart
+///    from the last records, best in a file of its own, is on the disk before a commit relies on it, and may be rounded up,
+///    so that it is rarely written.
+///    Where a backend finds that what it acknowledged is not there, it says so in the log.
+/// 6. A call whose future is dropped may have happened or not, but not in part; the ledger loads
 ///    again before it goes on.
-/// 6. A record that cannot be read keeps nobody from reading the others: `load` lists it, `quarantine` takes it out of the journal, and
+/// 7. A record that cannot be read keeps nobody from reading the others: `load` lists it, `quarantine` takes it out of the journal, and
 ///    its bytes stay until `discard`.
 #[async_trait::async_trait]
 pub trait Storage: fmt::Debug + Send + 'static {
@@ -169,6 +178,14 @@ pub trait Storage: fmt::Debug + Send + 'static {
     /// # Errors
     /// As for [`Self::commit`].
     async fn discard(&mut self, revisions: &[Revision]) -> Result<usize, StorageError>;
+
+    /// Looks whether the store is there and this owner's still. The ledger calls it each second, between the other calls, so
+    /// it should take microseconds; where owning is a lease, it is renewed here.
+    ///
+    /// # Errors
+    /// [`StorageErrorKind::Lost`] when it is not, as any other call may fail, too: the ledger then takes no more writes and
+    /// closes. Other kinds are logged.
+    async fn check(&mut self) -> Result<(), StorageError>;
 
     /// Gives the store up, for another owner to open.
     ///

@@ -19,6 +19,8 @@ pub enum Call {
     Compact,
     /// [`Storage::quarantine`].
     Quarantine,
+    /// [`Storage::check`].
+    Check,
 }
 
 /// How a call fails.
@@ -173,6 +175,12 @@ impl<S: Storage + ?Sized> Storage for FaultyStorage<S> {
 
     async fn discard(&mut self, revisions: &[Revision]) -> Result<usize, StorageError> {
         self.inner.discard(revisions).await
+    }
+
+    async fn check(&mut self) -> Result<(), StorageError> {
+        let lose = self.faults.before(Call::Check).await?;
+        self.inner.check().await?;
+        if lose { Err(lost(Call::Check)) } else { Ok(()) }
     }
 
     async fn close(self: Box<Self>) -> Result<(), StorageError> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::records::{delete, expect, open, put, snapshot};
+use super::records::{delete, expect, load, open, put, snapshot};
 use super::{Case, Site, cases};
 use crate::storage::{Record, Revision, Snapshot, StorageErrorKind};
 
@@ -16,6 +16,9 @@ pub(super) const CASES: &[Case] = cases!["journal":
     values_of_a_mebibyte_are_kept,
     an_empty_commit_changes_nothing,
     revisions_keep_all_their_bits,
+    a_gap_in_the_revisions_is_kept,
+    what_was_acknowledged_stays_reserved_after_any_end,
+    a_store_that_is_open_is_its_owners,
     a_second_owner_is_refused_and_told_of_the_first,
     a_closed_store_opens_again_with_everything,
     a_dropped_store_opens_again_with_everything,
@@ -33,7 +36,7 @@ async fn load_returns_what_was_committed_in_order(site: Arc<dyn Site>) {
         [put(1, 0, "b", "1"), put(2, 0, "a", "2"), put(3, 1, "b", "3"), delete(4, 2, "a"), put(5, 0, "a", "5")];
     storage.commit(&records[..1]).await.unwrap();
     storage.commit(&records[1..4]).await.unwrap();
-    assert_eq!(storage.load().await.unwrap(), snapshot(4, 0, &records[..4]));
+    assert_eq!(load(&mut storage).await, snapshot(4, 0, &records[..4]));
     storage.commit(&records[4..]).await.unwrap();
     expect(&site, storage, &snapshot(5, 0, &records)).await;
 }
@@ -112,7 +115,7 @@ async fn values_of_a_mebibyte_are_kept(site: Arc<dyn Site>) {
 async fn an_empty_commit_changes_nothing(site: Arc<dyn Site>) {
     let mut storage = open(&site).await;
     storage.commit(&[]).await.unwrap();
-    assert_eq!(storage.load().await.unwrap(), Snapshot::default());
+    assert_eq!(load(&mut storage).await, Snapshot::default());
     let records = [put(1, 0, "a", "1")];
     storage.commit(&records).await.unwrap();
     storage.commit(&[]).await.unwrap();
@@ -140,6 +143,54 @@ async fn revisions_keep_all_their_bits(site: Arc<dyn Site>) {
     expect(&site, storage, &expected).await;
 }
 
+async fn a_gap_in_the_revisions_is_kept(site: Arc<dyn Site>) {
+    let mut storage = open(&site).await;
+    let far = 1_795_528_097_000_000;
+    // As a ledger commits them: a deletion of nothing where it goes on, alone or with what comes then.
+    let gap = |to| delete(to, 0, "nothing");
+    let records =
+        [put(1, 0, "a", "1"), gap(far), put(far + 1, 1, "a", "2"), gap(2 * far), put(2 * far + 1, 0, "b", "3")];
+    storage.commit(&records[..1]).await.unwrap();
+    storage.commit(&records[1..2]).await.unwrap();
+    storage.commit(&records[2..]).await.unwrap();
+    let mut storage = expect(&site, storage, &snapshot(2 * far + 1, 0, &records)).await;
+    storage.compact(Revision(far)).await.unwrap();
+    let found = load(&mut storage).await.records;
+    assert!(found.contains(&records[0]) && found.ends_with(&records[2..]), "what came before and after it is kept");
+    storage.compact(Revision(2 * far)).await.unwrap();
+    assert!(load(&mut storage).await.records.ends_with(&records[4..]));
+}
+
+async fn what_was_acknowledged_stays_reserved_after_any_end(site: Arc<dyn Site>) {
+    let mut last = 0;
+    for orderly in [true, false, false, true, true, false] {
+        let mut storage = open(&site).await;
+        let found = storage.load().await.unwrap();
+        assert!(found.reserved.0 >= last, "{} was acknowledged, and {} is reserved", last, found.reserved);
+        // As a ledger goes on: above what may have been handed out.
+        let next = found.reserved.0.max(last) + 1;
+        storage
+            .commit(&[put(next, 0, &next.to_string(), "x"), put(next + 1, 0, &(next + 1).to_string(), "x")])
+            .await
+            .unwrap();
+        last = next + 1;
+        if orderly {
+            storage.close().await.unwrap();
+        }
+    }
+}
+
+async fn a_store_that_is_open_is_its_owners(site: Arc<dyn Site>) {
+    let mut storage = open(&site).await;
+    storage.check().await.unwrap();
+    storage.commit(&[put(1, 0, "a", "1")]).await.unwrap();
+    storage.check().await.unwrap();
+    storage.compact(Revision(1)).await.unwrap();
+    storage.check().await.unwrap();
+    storage.load().await.unwrap();
+    storage.check().await.unwrap();
+}
+
 async fn a_second_owner_is_refused_and_told_of_the_first(site: Arc<dyn Site>) {
     let mut first = open(&site).await;
     let error = site.open().await.map(drop).unwrap_err();
@@ -155,7 +206,7 @@ async fn a_closed_store_opens_again_with_everything(site: Arc<dyn Site>) {
     let mut records = Vec::new();
     for revision in 1..=10 {
         let mut storage = open(&site).await;
-        assert_eq!(storage.load().await.unwrap(), snapshot(revision - 1, 0, &records));
+        assert_eq!(load(&mut storage).await, snapshot(revision - 1, 0, &records));
         records.push(put(revision, revision - 1, "a", revision.to_string()));
         storage.commit(&records[records.len() - 1..]).await.unwrap();
         storage.close().await.unwrap();
@@ -166,7 +217,7 @@ async fn a_dropped_store_opens_again_with_everything(site: Arc<dyn Site>) {
     let mut records = Vec::new();
     for revision in 1..=10 {
         let mut storage = open(&site).await;
-        assert_eq!(storage.load().await.unwrap(), snapshot(revision - 1, 0, &records));
+        assert_eq!(load(&mut storage).await, snapshot(revision - 1, 0, &records));
         records.push(put(revision, revision - 1, "a", revision.to_string()));
         storage.commit(&records[records.len() - 1..]).await.unwrap();
         drop(storage);

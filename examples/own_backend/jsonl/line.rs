@@ -16,6 +16,8 @@ pub(super) enum Line {
     Marks(u64, u64),
     /// All that is in quarantine: why, since when, and the record.
     Quarantine(Vec<(String, String, Entry)>),
+    /// Revisions up to this one may be handed out, whatever becomes of the commits that follow.
+    Reserved(u64),
 }
 
 /// A record as JSON: apart from core's type, which may grow without this file's format following.

@@ -6,6 +6,7 @@ mod line;
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,8 @@ use self::line::{Line, kept, quarantined};
 /// How much may be appended before a compaction writes the file anew: it keeps compactions short, and the
 /// file within twice its size.
 const SLACK: u64 = 64 << 10;
+/// How many revisions are reserved at once.
+const BLOCK: u64 = 10_000;
 
 /// An open file, and its only owner.
 #[derive(Debug)]
@@ -80,6 +83,9 @@ impl Storage for JsonLines {
     async fn commit(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let records = records.to_vec();
         self.call(move |journal| {
+            if let Some(last) = records.last() {
+                journal.reserve(last.revision)?;
+            }
             // A line of no records, too: it shows whether there is room for one.
             journal.append(&Line::commit(&records))?;
             let Some(last) = records.last() else { return Ok(()) };
@@ -114,6 +120,10 @@ impl Storage for JsonLines {
         .await
     }
 
+    async fn check(&mut self) -> Result<(), StorageError> {
+        self.call(Journal::check).await
+    }
+
     async fn close(self: Box<Self>) -> Result<(), StorageError> {
         Ok(())
     }
@@ -140,8 +150,10 @@ impl Journal {
                 Line::Quarantine(entries) => {
                     quarantine = entries.into_iter().map(quarantined).collect::<Result<_, _>>()?;
                 }
+                Line::Reserved(through) => found.reserved = found.reserved.max(Revision(through)),
             }
         }
+        found.reserved = found.reserved.max(found.last);
         // The last write may be torn, by a crash or a full disk: whatever is in its place, it was not acknowledged. But nothing was
         // written after it, so where more is whole, something else was damaged.
         if lines.any(Line::is_whole) {
@@ -171,6 +183,28 @@ impl Journal {
         self.suspect = false;
         self.sizes.1 += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Writes down that revisions up to this one may be handed out, before one of them is. It stands before the commits, so
+    /// what tears the last of them leaves it. An older copy of the whole file takes it along: then the ledger has the clock.
+    fn reserve(&mut self, last: Revision) -> Result<(), StorageError> {
+        if last <= self.snapshot.reserved {
+            return Ok(());
+        }
+        let through = Revision(last.0.saturating_add(BLOCK));
+        self.append(&Line::Reserved(through.0))?;
+        self.snapshot.reserved = through;
+        Ok(())
+    }
+
+    /// Whether the path still names the file that is open.
+    fn check(&mut self) -> Result<(), StorageError> {
+        let open = self.file.metadata().map_err(unclear)?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (open.dev(), open.ino()) => Ok(()),
+            Ok(_) => Err(StorageError::new("jsonl", StorageErrorKind::Lost, "the file was replaced while it was open")),
+            Err(error) => Err(failure(StorageErrorKind::Lost, "the file was taken away while it was open", error)),
+        }
     }
 
     fn compact(&mut self, through: Revision) -> Result<(), StorageError> {
@@ -216,7 +250,8 @@ impl Journal {
     /// Writes a new file and puts it in the place of the old one, so that there is a whole one at any time.
     fn rewrite(&mut self) -> Result<(), StorageError> {
         self.suspect = true;
-        let mut bytes = Line::commit(&self.snapshot.records).encode()?;
+        let mut bytes = Line::Reserved(self.snapshot.reserved.0).encode()?;
+        bytes.extend(Line::commit(&self.snapshot.records).encode()?);
         bytes.extend(Line::Marks(self.snapshot.last.0, self.snapshot.compacted.0).encode()?);
         if !self.quarantine.is_empty() {
             bytes.extend(Line::Quarantine(self.quarantine.iter().map(kept).collect()).encode()?);

@@ -105,6 +105,8 @@ pub struct InProcess {
     leases: Leases,
     // Ends it with the world.
     _keeper: JoinSet<()>,
+    // A store's site may take its files along.
+    _fixture: Fixture,
 }
 
 impl InProcess {
@@ -123,7 +125,7 @@ impl InProcess {
             let (leases, gpus) = (leases.clone(), running.gpus.clone());
             async move { leases.keep(gpus).await }
         });
-        Ok(Self { running, leases, _keeper: keeper })
+        Ok(Self { running, leases, _keeper: keeper, _fixture: fixture })
     }
 }
 

@@ -206,7 +206,7 @@ async fn rule_2_4_forgetting_history_forgets_no_object(mut fixture: Fixture) {
     running.stop().await;
 
     let running = fixture.start().await;
-    assert_eq!(running.gpus.list(&ListParams::default()).await, Ok(before));
+    assert_eq!(running.gpus.list(&ListParams::default()).await.expect("a list").items, before.items);
     assert_eq!(get(&running.gpus, "quiet").await, quiet, "an object older than history is as it was");
     let labelled = with_label(&unversioned(&quiet), "a", "b");
     let changed = replace(&running.gpus, &labelled).await;
@@ -225,6 +225,6 @@ async fn rule_3_3_what_was_forgotten_stays_forgotten_across_a_restart(mut fixtur
     fixture.options = fixture.options.with_history(History::default());
     let running = fixture.start().await;
     is_forgotten(&running, old).await;
-    assert_eq!(latest(&running.gpus).await, now);
+    assert!(latest(&running.gpus).await >= now);
     running.stop().await;
 }

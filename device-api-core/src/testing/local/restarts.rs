@@ -3,22 +3,25 @@
 
 use std::time::Duration;
 
-use super::{Fixture, LocalCase, list};
+use super::{Fixture, LocalCase, Running, list};
 use crate::error::Reason;
-use crate::registry::{GetParams, ListParams, VersionMatch, WatchEvent, WatchParams};
+use crate::registry::{GetParams, ListParams, PostParams, VersionMatch, WatchEvent, WatchParams};
 use crate::resource::Gpu;
 use crate::testing::contract::ready;
 use crate::testing::expect::{Events, names, refused, watch_refusal};
 use crate::testing::given::{
     create, delete, get, gpu, latest, number, replace, replace_status, version, with_conditions, with_uuid,
 };
+use crate::testing::{Call, Fault};
 
 pub(super) fn cases() -> Vec<LocalCase> {
     list![
         rule_2_4_a_restart_keeps_objects_and_versions,
-        rule_2_4_a_restart_of_an_unused_store_keeps_its_version,
+        rule_2_4_a_version_of_an_unused_store_is_good_after_restarts,
         rule_2_4_a_clock_that_went_back_does_not_take_versions_back,
         rule_2_4_a_new_store_starts_past_every_version_of_an_earlier_one,
+        rule_2_4_after_an_end_without_a_close_versions_go_on_and_no_client_lists_again,
+        rule_2_4_what_is_left_out_between_two_lives_is_expired,
         rule_3_3_an_exact_list_reaches_back_across_a_restart,
         rule_3_4_a_continue_token_is_good_across_a_restart,
         rule_4_2_a_watch_resumed_after_a_restart_gets_exactly_what_it_missed,
@@ -37,23 +40,28 @@ async fn rule_2_4_a_restart_keeps_objects_and_versions(fixture: Fixture) {
     fixture.clock.advance(Duration::from_secs(60));
     let running = fixture.start().await;
     let after = running.gpus.list(&ListParams::default()).await.expect("a list");
-    assert_eq!(after, before, "a restart changes nothing, and is no write");
+    assert_eq!(after.items, before.items, "a restart changes nothing, and is no write");
+    assert!(number(&after.metadata.resource_version) >= number(&before.metadata.resource_version));
     assert_eq!(get(&running.gpus, "x").await, changed);
     let next = create(&running.gpus, &gpu("next")).await;
-    assert_eq!(version(&*next), number(&before.metadata.resource_version) + 1);
+    assert_eq!(version(&*next), number(&after.metadata.resource_version) + 1);
     assert_ne!(next.metadata.uid, changed.metadata.uid);
     running.stop().await;
 }
 
-async fn rule_2_4_a_restart_of_an_unused_store_keeps_its_version(fixture: Fixture) {
-    let running = fixture.start().await;
-    let before = latest(&running.gpus).await;
-    running.stop().await;
-    fixture.clock.advance(Duration::from_secs(60));
-    let running = fixture.start().await;
-    assert_eq!(latest(&running.gpus).await, before, "a client may hold the version of an empty list");
-    Events::of(&running.gpus, WatchParams::default().at(before.to_string())).await;
-    running.stop().await;
+async fn rule_2_4_a_version_of_an_unused_store_is_good_after_restarts(fixture: Fixture) {
+    let mut versions = Vec::new();
+    for _ in 0..3 {
+        let running = fixture.start().await;
+        versions.push(latest(&running.gpus).await);
+        for version in &versions {
+            // A client may hold the version of an empty list.
+            Events::of(&running.gpus, WatchParams::default().at(version.to_string())).await;
+        }
+        running.stop().await;
+        fixture.clock.advance(Duration::from_secs(60));
+    }
+    assert!(versions.is_sorted(), "{versions:?}");
 }
 
 async fn rule_2_4_a_clock_that_went_back_does_not_take_versions_back(fixture: Fixture) {
@@ -65,7 +73,7 @@ async fn rule_2_4_a_clock_that_went_back_does_not_take_versions_back(fixture: Fi
     running.stop().await;
     let running = fixture.start().await;
     let z = create(&running.gpus, &gpu("z")).await;
-    assert_eq!(version(&*z), version(&*y) + 1);
+    assert!(version(&*z) > version(&*y));
     running.stop().await;
 }
 
@@ -93,6 +101,84 @@ async fn rule_2_4_a_new_store_starts_past_every_version_of_an_earlier_one(fixtur
     gpus.list(&ListParams::default().at(old)).await.expect("what is now is not older than what was");
     gpus.get_with("x", &GetParams::default().at(old)).await.expect("what is now is not older than what was");
     running.stop().await;
+}
+
+/// Ends a ledger as a kill would: nothing is closed, and the store goes as it is.
+async fn kill(fixture: &Fixture, running: Running) {
+    fixture.faults.next(Call::Commit, Fault::Panic);
+    let outcome = running.gpus.create(&PostParams::default(), &gpu("unanswered")).await;
+    refused(outcome, Reason::ServiceUnavailable, "a write that the end came upon");
+    let mut state = running.ledger.state();
+    drop(running);
+    // Until the task and its store are gone.
+    while state.changed().await.is_ok() {}
+}
+
+async fn rule_2_4_after_an_end_without_a_close_versions_go_on_and_no_client_lists_again(fixture: Fixture) {
+    let (mut seen, mut written) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        let running = fixture.start().await;
+        let gpus = &running.gpus;
+        seen.push(latest(gpus).await);
+        let first = create(gpus, &gpu(&format!("a-{round}"))).await;
+        let second = create(gpus, &gpu(&format!("b-{round}"))).await;
+        assert_eq!(version(&*second), version(&*first) + 1, "within one life each write raises it by one");
+        for object in [first, second] {
+            assert!(seen.last().is_some_and(|last| version(&*object) > *last), "no version is used twice");
+            seen.push(version(&*object));
+            written.push(object);
+        }
+        for from in &seen {
+            let mut resumed = Events::of(gpus, WatchParams::default().at(from.to_string())).await;
+            for object in written.iter().filter(|object| version(&***object) > *from) {
+                assert_eq!(resumed.event::<Gpu>("what came after").await, WatchEvent::Added(object.clone()));
+            }
+        }
+        // Once with a clock that is wrong.
+        let clock = if round == 0 { "2026-01-01T00:10:00Z" } else { "2001-01-01T00:00:00Z" };
+        fixture.clock.set(clock.parse().expect("a time"));
+        kill(&fixture, running).await;
+    }
+}
+
+async fn rule_2_4_what_is_left_out_between_two_lives_is_expired(fixture: Fixture) {
+    let running = fixture.start().await;
+    let last = version(&*create(&running.gpus, &gpu("x")).await);
+    kill(&fixture, running).await;
+    fixture.clock.advance(Duration::from_secs(60));
+    // Once after the end, and after further ends of either kind.
+    let mut gap = None;
+    for orderly in [true, true, false, true] {
+        let running = fixture.start().await;
+        let gpus = &running.gpus;
+        let now = latest(gpus).await;
+        let (after, before) = *gap.get_or_insert((last, now));
+        for lost in [after + 1, after.midpoint(before), before - 1] {
+            if lost <= after || lost >= before {
+                // This backend knows that nothing was lost.
+                continue;
+            }
+            let at = lost.to_string();
+            let outcome = watch_refusal(gpus, &WatchParams::default().at(&at)).await;
+            refused(outcome, Reason::Expired, "a watch from a version that nobody knows");
+            let exact = ListParams::default().at(&at).matching(VersionMatch::Exact);
+            refused(gpus.list(&exact).await, Reason::Expired, "an exact list at such a version");
+            gpus.list(&ListParams::default().at(&at)).await.expect("what is now is not older");
+        }
+        for good in [after, before] {
+            let exact = ListParams::default().at(good.to_string()).matching(VersionMatch::Exact);
+            assert_eq!(
+                names(&gpus.list(&exact).await.expect("a list").items),
+                ["x"],
+                "at {good} of {after} to {before}"
+            );
+        }
+        if orderly {
+            running.stop().await;
+        } else {
+            kill(&fixture, running).await;
+        }
+    }
 }
 
 async fn rule_3_3_an_exact_list_reaches_back_across_a_restart(fixture: Fixture) {

@@ -55,12 +55,13 @@ async fn run(fixture: &Fixture, seed: &Seed) {
                 follower.catch_up(&model, &what).await;
                 assert_eq!(follower.events.until_ok::<Gpu>().await, [], "{what}: a watch ends with what was committed");
                 running = fixture.start().await;
+                model.restart(number(&list_of(&running, &ListParams::default()).await.0));
                 follower.events = follow(&running, model.revision()).await;
             }
         }
     }
     follower.catch_up(&model, "the end").await;
-    for at in model.start..=model.revision() {
+    for at in model.versions.clone() {
         check_read(&running, &model, Read::Exact(at), "the end").await;
     }
     running.stop().await;

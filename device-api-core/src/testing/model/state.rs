@@ -14,7 +14,8 @@ use crate::testing::given::condition;
 /// A store as the contract describes it.
 #[derive(Debug)]
 pub(super) struct Model {
-    pub(super) start: u64,
+    /// All that were handed out, in order: one for each change, and those at which a life began.
+    pub(super) versions: Vec<u64>,
     pub(super) objects: BTreeMap<Key, Gpu>,
     pub(super) changes: Vec<Change>,
 }
@@ -63,11 +64,17 @@ impl Change {
 
 impl Model {
     pub(super) fn new(start: u64) -> Self {
-        Self { start, objects: BTreeMap::new(), changes: Vec::new() }
+        Self { versions: vec![start], objects: BTreeMap::new(), changes: Vec::new() }
     }
 
     pub(super) fn revision(&self) -> u64 {
-        self.start + self.changes.len() as u64
+        *self.versions.last().expect("the first one")
+    }
+
+    /// Another life begins at this version.
+    pub(super) fn restart(&mut self, at: u64) {
+        assert!(at >= self.revision(), "versions went back from {} to {at}", self.revision());
+        self.versions.push(at);
     }
 
     /// The objects as of a revision.
@@ -92,6 +99,7 @@ impl Model {
             None => self.objects.remove(&write.key),
         };
         let revision = self.revision() + 1;
+        self.versions.push(revision);
         self.changes.push(Change { revision, key: write.key, before, after: stored.cloned() });
     }
 

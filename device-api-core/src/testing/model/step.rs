@@ -77,7 +77,7 @@ fn any<T: Copy>(random: &mut fastrand::Rng, choices: &[T]) -> T {
 
 impl Step {
     pub(super) fn random(random: &mut fastrand::Rng, model: &Model) -> Self {
-        let at = |random: &mut fastrand::Rng| random.u64(model.start..=model.revision());
+        let at = |random: &mut fastrand::Rng| any(random, &model.versions);
         let key = (any(random, &NAMESPACES), any(random, &NAMES));
         match random.u8(..100) {
             0..8 => Self::Wait(random.u64(1..100)),
