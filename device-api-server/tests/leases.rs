@@ -17,6 +17,7 @@ use device_api_core::registry::{Part, PostParams, WatchEvent, WatchParams};
 use device_api_core::resource::{Condition, ConditionStatus, Gpu, ObjectMeta};
 use prost::Message as _;
 use support::{Daemon, PATIENCE, raw};
+use tempfile::TempDir;
 use tonic::{Code, Status};
 
 /// Where a provider that runs as a process of its own finds the server.
@@ -102,6 +103,37 @@ async fn a_provider_that_is_killed_is_lost_and_its_next_run_takes_over() {
     provider.kill().unwrap();
     provider.wait().unwrap();
     until(PROVIDER_LOST).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_says_all_the_same_that_a_provider_is_lost() {
+    let folder = TempDir::new().unwrap();
+    let mut daemon = Daemon::start_in(folder.path(), &[]);
+    let mut gpu = Gpu { metadata: ObjectMeta::named("a"), ..Gpu::default() };
+    gpu.metadata.annotations.insert("note".to_owned(), "n".repeat(2048));
+    gpu.status.conditions = vec![ready()];
+    let stored = daemon.api().create(&PostParams::default(), &gpu).await.unwrap();
+    assert!(daemon.stop().success());
+
+    // Neither another object nor another byte in this one.
+    let size = format!("--max-object-bytes={}B", serde_json::to_vec(&*stored).unwrap().len());
+    let daemon = Daemon::start_in(folder.path(), &["--max-objects=1", &size]);
+    let (gpus, leases) = (daemon.api(), LeaseApi::new(daemon.client()));
+    let another = Gpu { metadata: ObjectMeta::named("b"), ..Gpu::default() };
+    assert!(gpus.create(&PostParams::default(), &another).await.unwrap_err().is_too_large());
+    gpu.metadata.annotations.insert("note".to_owned(), "n".repeat(2049));
+    assert!(gpus.replace("a", &PostParams::default(), &gpu).await.unwrap_err().is_too_large());
+
+    let mut watch = gpus.watch(&WatchParams::default().at(&stored.metadata.resource_version)).await.unwrap();
+    let lease = leases.acquire(&nvml()).await.unwrap();
+    let event = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
+    let lost = &event.object().unwrap().status.conditions[0];
+    assert_eq!((&lost.status, lost.reason.as_str()), (&ConditionStatus::Unknown, PROVIDER_LOST));
+    assert!(lost.message.contains("nvml"), "{lost:?}");
+    // It comes back, and finds its room as it left it.
+    assert_eq!(leases.acquire(&nvml().with_id(&lease.id)).await.unwrap().state, LeaseState::Expired);
+    gpus.replace_status("a", &PostParams::default(), &gpu).await.unwrap();
+    leases.release("nvml", Some(&lease.id)).await.unwrap();
 }
 
 /// A call of the lease service whose message is bytes.
