@@ -8,6 +8,7 @@ use super::{Fixture, LocalCase, Running, list};
 use crate::error::Reason;
 use crate::registry::{History, ListParams, VersionMatch, WatchParams};
 use crate::resource::{Gpu, Timestamp};
+use crate::testing::ManualClock;
 use crate::testing::contract::ready;
 use crate::testing::expect::{DEADLINE, Events, names, refused, watch_refusal, within};
 use crate::testing::given::{
@@ -23,6 +24,7 @@ pub(super) fn cases() -> Vec<LocalCase> {
         rule_4_2_what_is_within_every_bound_is_not_expired,
         rule_4_2_a_time_of_day_that_is_set_forgets_nothing_and_keeps_nothing,
         rule_4_2_a_time_of_day_that_was_set_while_the_server_was_down_keeps_nothing,
+        rule_4_2_what_an_earlier_run_wrote_is_as_old_as_what_came_after_it,
         rule_3_4_a_continue_token_that_is_too_old_is_expired,
         rule_2_4_forgetting_history_forgets_no_object,
         rule_3_3_what_was_forgotten_stays_forgotten_across_a_restart,
@@ -172,6 +174,24 @@ async fn rule_4_2_a_time_of_day_that_was_set_while_the_server_was_down_keeps_not
     assert_eq!(watch_refusal_or_start(&running, old).await, None, "half of its time has passed");
     fixture.clock.advance(age);
     running.ledger.trim().await.expect("the ledger is open");
+    is_forgotten(&running, old).await;
+    running.stop().await;
+}
+
+async fn rule_4_2_what_an_earlier_run_wrote_is_as_old_as_what_came_after_it(mut fixture: Fixture) {
+    let age = Duration::from_secs(600);
+    fixture.options = fixture.options.with_history(History::default().with_max_age(age));
+    fixture.clock.advance(age * 10);
+    let (late, running) = (fixture.clock.now(), fixture.start().await);
+    let old = version(&*create(&running.gpus, &gpu("x")).await);
+    // By the time of day this was long before that.
+    fixture.clock.set(ManualClock::default().now());
+    change(&running, 0).await;
+    running.stop().await;
+
+    fixture.clock.advance(age * 2);
+    assert!(fixture.clock.now() < late);
+    let running = fixture.start().await;
     is_forgotten(&running, old).await;
     running.stop().await;
 }
