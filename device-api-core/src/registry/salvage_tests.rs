@@ -30,11 +30,9 @@ fn bad(revision: u64, claims: Option<(u64, &str)>) -> Unreadable {
 }
 
 /// What goes into quarantine, what goes for good, through which revision, and what is left.
-fn salvaged(
-    compacted: u64,
-    records: &[Record],
-    unreadable: Unreadable,
-) -> (Vec<u64>, Vec<u64>, u64, Vec<(u64, String)>) {
+type Salvaged = (Vec<u64>, Vec<u64>, u64, Vec<(u64, String)>);
+
+fn salvaged(compacted: u64, records: &[Record], unreadable: Unreadable) -> Salvaged {
     let last = records.iter().map(|record| record.revision).chain([unreadable.revision]).max().unwrap();
     let mut snapshot = Snapshot {
         last,
