@@ -254,10 +254,12 @@ const DEEDS: [(&str, Deed); 9] = [
     }),
 ];
 
+type Call = fn(&mut SqliteStorage) -> Kind;
+
 #[tokio::test]
 async fn files_that_somebody_touches_while_they_are_open_are_noticed_by_every_call() {
     for (what, deed) in DEEDS {
-        let calls: [(&str, fn(&mut SqliteStorage) -> Kind); 4] = [
+        let calls: [(&str, Call); 4] = [
             ("check", |storage| kind(futures_util::FutureExt::now_or_never(storage.check()).unwrap())),
             ("load", |storage| kind(tokio::runtime::Handle::current().block_on(storage.load()))),
             ("commit", |storage| kind(tokio::runtime::Handle::current().block_on(storage.commit(&[update(6)])))),
