@@ -176,14 +176,16 @@ fn what_is_no_file_is_refused_at_once_wherever_a_file_of_the_database_belongs() 
     let socket = |path: &Path| drop(std::os::unix::net::UnixListener::bind(path).unwrap());
     let directory = |path: &Path| fs::create_dir(path).unwrap();
     let make: [&dyn Fn(&Path); 3] = [&fifo, &socket, &directory];
-    for suffix in ["", "-wal", "-journal", ".lock"] {
+    for suffix in ["", "-wal", "-journal", ".mark", ".lock"] {
         for (kind, make) in make.iter().enumerate() {
             let folder = TempDir::new().unwrap();
-            if suffix.starts_with('-') {
+            if suffix.starts_with(['-', '.']) {
                 let mut daemon = Daemon::start_in(folder.path(), &[]);
                 assert!(daemon.stop().success());
             }
             let path = PathBuf::from(format!("{}{suffix}", database_in(folder.path()).display()));
+            // What an earlier run left.
+            let _ = fs::remove_file(&path);
             make(&path);
             let mut daemon = Daemon::spawn_in(folder.path(), &[]);
             let code = daemon.wait().code();
