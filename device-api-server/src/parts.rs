@@ -124,6 +124,7 @@ impl Part {
         let mut backoff = Backoff::new(self.pauses);
         let mut pause = Duration::ZERO;
         let mut since = None;
+        let mut said: Option<String> = None;
         loop {
             let began = Instant::now();
             let ended = {
@@ -151,18 +152,25 @@ impl Part {
                 backoff.reset();
             }
             absent.send_modify(|absent| absent.extend([(number, self.feeds)]));
+            // Of trouble that lasts, such as a full disk, the log has one line.
+            let is_said = since.is_some() && said.as_ref() == Some(&why);
             let away = since.get_or_insert_with(Instant::now).elapsed();
             if is_bug && self.patience.is_some_and(|patience| away >= patience) {
                 tracing::error!(part = self.name, why, ?away, "a part of the server cannot be kept up");
                 return Err(ServerError::PartLost { part: self.name });
             }
             pause = backoff.next();
-            tracing::error!(
-                part = self.name,
-                why,
-                ?pause,
-                "a part of the server ended before its time: beginning it anew"
-            );
+            if is_said {
+                tracing::debug!(part = self.name, why, ?pause, "a part of the server ended again: beginning it anew");
+            } else {
+                tracing::error!(
+                    part = self.name,
+                    why,
+                    ?pause,
+                    "a part of the server ended before its time: beginning it anew"
+                );
+            }
+            said = Some(why);
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => return Ok(()),

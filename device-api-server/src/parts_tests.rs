@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use device_api_core::Error;
 use tokio::task::JoinHandle;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::*;
 
@@ -122,4 +125,26 @@ async fn a_part_that_is_told_to_stop_while_it_is_away_does_not_begin_again() {
     world.stop.cancel();
     world.part.await.unwrap().unwrap();
     assert_eq!(world.begun.load(Ordering::Relaxed), 1);
+}
+
+/// Counts the lines of the log that say that something is wrong.
+struct Errors(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> Layer<S> for Errors {
+    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        if *event.metadata().level() == tracing::Level::ERROR {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_that_lasts_is_said_once() {
+    let errors = Arc::new(AtomicUsize::new(0));
+    let _log = tracing_subscriber::registry().with(Errors(Arc::clone(&errors))).set_default();
+    let mut world = World::of(None, async |_, _| Err(Error::internal("the disk is full")));
+    world.is_there(false).await;
+    sleep(600 * SECOND).await;
+    assert!(world.begun() > 10, "{}", world.begun());
+    assert_eq!(errors.load(Ordering::Relaxed), 1);
 }
