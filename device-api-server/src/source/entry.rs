@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub(super) patience: Option<Instant>,
     /// When somebody undid it last, and how often in a row before that.
     pub(super) undone: Option<(Instant, u32)>,
+    /// Whether that was said and counted already, and no look at all objects has come since.
+    pub(super) is_undone: bool,
 }
 
 /// So often in a row what somebody undid is declared anew as soon as it may be written; then the pause doubles each time.
@@ -56,13 +58,20 @@ pub(super) enum Step {
 }
 
 impl Entry {
-    /// Somebody else undid what was declared: it is declared anew, and less often the more often that happens.
-    pub(super) fn undone(&mut self, now: Instant) {
+    /// Somebody else undid what was declared: it is declared anew, and less often the more often that happens. What is done
+    /// before the next look is one with it. Whether this was the first of that.
+    pub(super) fn undone(&mut self, now: Instant) -> bool {
+        if let Some((last, _)) = self.undone.as_mut().filter(|_| self.is_undone) {
+            *last = now;
+            return false;
+        }
+        self.is_undone = true;
         let before = self.undone.filter(|(last, _)| now.duration_since(*last) < FORGIVEN);
         let row = before.map_or(0, |(_, row)| row.saturating_add(1));
         self.undone = Some((now, row));
         let doublings = row.saturating_sub(AT_ONCE).min(DOUBLINGS);
         self.patience = (doublings > 0).then(|| now + Duration::from_secs(1 << doublings));
+        true
     }
 
     /// Whether somebody undid it lately.

@@ -173,6 +173,7 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         // An object that is gone is forgotten, save for when it may be written again.
         self.objects.retain(|_, entry| {
             (entry.actual, entry.settled, entry.acknowledged) = (None, None, None);
+            entry.is_undone = false;
             entry.not_before.is_some_and(|not_before| not_before > now)
                 || entry.own_action.is_some()
                 || entry.is_contested(now)

@@ -261,6 +261,22 @@ async fn who_undoes_what_is_declared_again_and_again_is_no_reason_to_write_all_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_undoes_it_many_times_at_once_has_undone_it_once() {
+    let bench = Bench::start().await;
+    bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::False));
+    bench.until("gpu-a", |_| true).await;
+    tokio::time::sleep(RESYNC / 3).await;
+    for number in 0..40 {
+        let well = json!({"status": {"conditions": [{"type": "NVMLReady", "status": "True", "reason": format!("N{number}")}]}});
+        let well = Patch::strategic(&well).unwrap();
+        bench.gpus.patch_status("gpu-a", &PatchParams::default(), &well).await.unwrap();
+    }
+    // It may have been answered in their midst, and is then a second later.
+    tokio::time::sleep(SOON * 2).await;
+    assert!(is(&bench.gpus.get("gpu-a").await.unwrap(), "NVMLReady", &ConditionStatus::False));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_others_change_of_their_own_causes_no_write() {
     let bench = Bench::start().await;
     bench.declare("GPU-a", |observed| observed.conditions = ready(ConditionStatus::True));

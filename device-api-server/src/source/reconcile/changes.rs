@@ -89,9 +89,10 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
     /// What is declared of an object is not there any more.
     fn undone(&mut self, name: &str, how: &str) {
         let Some(entry) = self.objects.get_mut(name) else { return };
-        tracing::info!(gpu = name, "{how}: looking at all objects, to declare it anew");
         let now = Instant::now();
-        entry.undone(now);
+        if entry.undone(now) {
+            tracing::info!(gpu = name, "{how}: looking at all objects, to declare it anew");
+        }
         self.ring.at(entry.patience.unwrap_or(now));
         self.doubt.ask();
     }
