@@ -205,10 +205,10 @@ impl Chart {
     /// are, and yet nothing is over by them.
     pub fn early_vitals(&mut self, vitals: &Vitals) {
         self.link = Link::Answers;
-        self.recovery.read(vitals.recovery_action);
+        self.recovery.read(vitals.recovery_action, |action| action != RecoveryAction::None);
         let has_new_errors = self.ecc.read(vitals.ecc_uncorrected_volatile);
-        self.remapping_pending.read(vitals.remapping_pending);
-        self.remapping_failed.read(vitals.remapping_failed);
+        self.remapping_pending.read(vitals.remapping_pending, |waits| waits);
+        self.remapping_failed.read(vitals.remapping_failed, |failed| failed);
         if has_new_errors || vitals.recovery_action != Some(RecoveryAction::None) {
             self.verdicts = 0;
         }

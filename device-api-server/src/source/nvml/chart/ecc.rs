@@ -41,9 +41,12 @@ impl Ecc {
 
     /// Takes a count. Whether there are errors of which the driver said nothing yet.
     pub(super) fn read(&mut self, count: Option<u64>) -> bool {
-        self.uncorrected.read(count);
+        let (is_settled, contained) = (self.is_settled, self.contained);
+        self.uncorrected.read(count, |last| last > 0 && !is_settled && last > contained);
         let Some(count) = count else { return false };
         let last = self.last.replace(count);
+        // A count that fell was set back: those that come now are others.
+        self.contained = self.contained.min(count);
         let is_news = match last {
             Some(last) => count > last,
             None => count > 0 && !self.is_settled,

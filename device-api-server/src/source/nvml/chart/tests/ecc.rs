@@ -108,6 +108,19 @@ fn that_one_error_was_contained_says_nothing_of_the_next() {
 }
 
 #[test]
+fn errors_after_the_count_was_set_back_are_not_those_that_were_contained_before() {
+    let mut chart = healthy_on(Policy::default(), &errors(0, NOTHING));
+    for count in 1..=5 {
+        chart.event(&xid(94), at(1));
+        chart.vitals(Ok(&errors(count, NOTHING)));
+    }
+    chart.vitals(Ok(&errors(0, NOTHING)));
+    assert_eq!(of(&chart, ECC_HEALTHY), "True Ok");
+    chart.vitals(Ok(&errors(1, NOTHING)));
+    assert_eq!(of(&chart, ECC_HEALTHY), "Unknown UncorrectedErrors");
+}
+
+#[test]
 fn the_word_of_a_driver_of_which_nobody_knows_the_version_makes_no_error_harmless() {
     let mut chart = healthy_on(Policy::default(), &errors(0, NOTHING));
     chart.driver_version(None);

@@ -188,6 +188,41 @@ fn what_is_told_no_more_is_unknown_once_and_then_left_out() {
 }
 
 #[test]
+fn what_was_wrong_when_it_was_told_last_does_not_become_well_by_silence() {
+    let errors = |action| Vitals { ecc_uncorrected_volatile: Some(1), recovery_action: action, ..Vitals::default() };
+    let cases: [(&str, Vitals); 5] = [
+        (RESET_REQUIRED, verdict(RecoveryAction::GpuReset)),
+        (DRAIN_REQUIRED, verdict(RecoveryAction::Other(99))),
+        (ROW_REMAP_HEALTHY, Vitals { remapping_failed: Some(true), ..Vitals::default() }),
+        (ROW_REMAP_HEALTHY, Vitals { remapping_pending: Some(true), ..Vitals::default() }),
+        (ECC_HEALTHY, errors(None)),
+    ];
+    for (type_, reading) in cases {
+        let mut chart = healthy_on(Policy::default(), &reading);
+        for _ in 0..5 {
+            chart.vitals(Ok(&Vitals::default()));
+            assert_eq!(of(&chart, type_), "Unknown NotReported", "{reading:?}");
+        }
+        chart.vitals(Ok(&full()));
+        assert!(of(&chart, type_).ends_with(" Ok") || of(&chart, type_) == "False RecoveryActionNone");
+        // Another driver may not have it.
+        let mut chart = healthy_on(Policy::default(), &reading);
+        chart.driver_reloaded();
+        for _ in 0..2 {
+            chart.vitals(Ok(&Vitals::default()));
+        }
+        assert_eq!(of(&chart, type_), "-");
+    }
+    // What was of no consequence may go, as where ECC was switched off.
+    let mut chart = healthy_on(Policy::default(), &errors(Some(RecoveryAction::None)));
+    chart.vitals(Ok(&errors(Some(RecoveryAction::None))));
+    for _ in 0..2 {
+        chart.vitals(Ok(&verdict(RecoveryAction::None)));
+    }
+    assert_eq!(of(&chart, ECC_HEALTHY), "-");
+}
+
+#[test]
 fn after_a_reload_all_is_unknown_until_it_is_told_again() {
     let mut chart = healthy_on(Policy::default(), &full());
     chart.driver_reloaded();
