@@ -63,6 +63,19 @@ async fn complaint_8_a_lost_gpu_leaves_the_others_healthy_and_heard() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn complaint_8_a_loss_makes_no_neighbour_well_before_its_driver_has_a_verdict() {
+    // The driver is initialised anew because of the loss, and every GPU read again at once.
+    let verdict = step("24s", "recovery_action", "gpu = 0, action = \"gpu_reset\"");
+    let steps = step("20s", "xid", "gpu = 0, xid = 120") + &lost_at("20500ms", 1) + &verdict;
+    let bench = Bench::plays(&(node(2) + &steps)).await;
+    bench.at(60).await;
+    let history = bench.api.diary.since(&name(0), seconds(21));
+    let said: Vec<_> = history.iter().map(|entry| on(&entry.gpu, "XidHealthy")).collect();
+    assert!(said.iter().all(|said| said == "False Xid120"), "{said:?}");
+    assert_eq!(on(&*bench.gpu(0).await, "XidHealthy"), "False Xid120");
+}
+
+#[tokio::test(start_paused = true)]
 async fn complaint_8_where_a_lost_gpu_cannot_be_left_out_the_others_are_in_doubt_soon() {
     let bench = Bench::plays(&node(3)).await;
     bench.at(20).await;

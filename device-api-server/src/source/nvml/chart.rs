@@ -226,6 +226,12 @@ impl Chart {
         self.judge();
     }
 
+    /// Takes that the driver was initialised anew, as where a lost GPU spoils the events of all. Nobody knows then how long ago
+    /// it was read, and two readings that end a fault are not to come closer upon each other for that.
+    pub fn initialised(&mut self) {
+        (self.verdicts, self.clean) = (0, 0);
+    }
+
     /// What the policy says of XIDs, with this driver.
     fn judging(&self) -> impl Fn(u32) -> Judgement + use<> {
         // One that answers and tells no recovery action will give no verdict.

@@ -79,6 +79,7 @@ impl Gpus {
         self.driver_version.clone_from(&system.driver_version);
         for known in self.known.values_mut() {
             known.chart.driver_version(system.driver_version.as_deref());
+            known.chart.initialised();
         }
         self.refresh_all();
     }
