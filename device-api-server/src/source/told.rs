@@ -38,7 +38,8 @@ pub(super) fn tell(told: &mut Option<Told>, observed: &Observed, whole: Option<&
         let product = device.product_name.as_deref();
         *found += 1;
         match *found {
-            ..=FOUND if is_bad => {
+            // What is wrong with a whole GPU is not to be missed, however many parts came and went before it.
+            _ if is_bad && (*found <= FOUND || device.mig.is_none()) => {
                 tracing::warn!(gpu, index, pci, product, simulated, action, why, "found a GPU, {health}");
             }
             ..=FOUND => tracing::info!(gpu, index, pci, product, simulated, "found a GPU, {health}"),

@@ -95,3 +95,23 @@ async fn two_gpus_that_change_places_are_the_same_gpus() {
         assert_eq!((&gpu.metadata.uid, on(&gpu, "NVMLReady")), (&before[slot].metadata.uid, "True Healthy".into()));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gpu_that_is_missing_after_a_boot_is_lost_whoever_has_its_address_now() {
+    let places = |first: &str, second: &str| {
+        let gpu = |index: usize, place: &str| format!("[[gpu]]\nindex = {index}\npci_bus_id = \"{place}\"\n");
+        node(2) + &gpu(0, first) + &gpu(1, second)
+    };
+    let [first, second, elsewhere] = ["00000000:1B:00.0", "00000000:43:00.0", "00000000:86:00.0"];
+    let mut bench = Bench::plays(&places(first, second)).await;
+    bench.at(20).await;
+    bench.restart_with(&(places(elsewhere, first) + &step("0s", "lost", "gpu = 0, listed = false"))).await;
+    bench.until_on(0, "NVMLReady", "False GPULost").await;
+    bench.at(200).await;
+    assert_eq!(on(&*bench.gpu(0).await, "NVMLReady"), "False GPULost");
+    assert_eq!(on(&*bench.gpu(1).await, "NVMLReady"), "True Healthy");
+    // Also after a restart that finds both in the store with one address.
+    bench.restart().await;
+    bench.at(400).await;
+    assert_eq!(on(&*bench.gpu(0).await, "NVMLReady"), "False GPULost");
+}

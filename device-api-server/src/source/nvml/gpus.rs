@@ -107,6 +107,8 @@ impl Gpus {
     /// Takes over the driver's list. Says which GPUs to look at.
     pub(super) fn listed(&mut self, found: &[Found]) -> Vec<String> {
         let Roster { identities, mut shared, nameless } = Roster::of(found);
+        // Addresses may be given anew at a boot: one that was known before and has the address of a missing one has moved up.
+        let new: Vec<_> = identities.iter().filter(|identity| self.key(&identity.uuid).is_none()).collect();
         for identity in &identities {
             let known = self.know(identity.clone());
             known.is_listed = true;
@@ -116,7 +118,7 @@ impl Gpus {
         let is_listed = |uuid: &str| identities.iter().any(|identity| identity.uuid == uuid);
         let replaced = |known: &Known| {
             let slot = &known.identity.pci_bus_id;
-            slot.is_some() && identities.iter().any(|identity| identity.pci_bus_id == *slot)
+            slot.is_some() && new.iter().any(|identity| identity.pci_bus_id == *slot)
         };
         for (index, error) in nameless.iter().filter(|place| !self.nameless.contains(place)) {
             tracing::warn!(index, %error, "a GPU does not say which one it is");
@@ -135,7 +137,7 @@ impl Gpus {
             .collect();
         for (uuid, is_replaced) in missing {
             if is_replaced {
-                tracing::info!(gpu = uuid, "another GPU has its slot: its object goes");
+                tracing::info!(gpu = uuid, "a new GPU has its slot: its object goes");
                 self.remove(&uuid);
             } else if let Some(known) = self.known.get_mut(&uuid) {
                 // One that was lost before is none of those that have just become nameless.
