@@ -60,7 +60,9 @@ impl Database {
             schema::create(&path).await?;
         }
         let files = Files::look(&path)?;
+        // An empty log holds nothing of anybody's.
         if let (Some(before), Some(now)) = (said.files, files.pair())
+            && files.log_size() > 0
             && now.is_another_database_beside_the_log_of(before)
         {
             return Err(Error::OtherLog { path });
