@@ -22,7 +22,7 @@ use crate::resource::{Resource, document};
 use crate::{Error, Result};
 
 /// The longest patch, in bytes.
-const MAX_PATCH: usize = 64 * 1024;
+pub(crate) const MAX_PATCH: usize = 64 * 1024;
 /// How deep objects and lists may be nested in a patch, and in an object after it: far from the 128 levels
 /// that serde_json reads back.
 const MAX_DEPTH: usize = 32;

@@ -77,7 +77,7 @@ impl<R: Resource> Registry<R> {
         change: impl FnOnce(&mut [Condition]) + Send + 'static,
     ) -> Result<()> {
         let key = Key::of::<R>(&self.namespace, name)?;
-        let write = Write { room: Room::Overruled, ..self.writer(Part::Status, key, &PostParams::default())? };
-        self.ledger.write(move |stage| write.overrule(stage, change)).await
+        let write = self.writer(Part::Status, key, &PostParams::default())?;
+        self.ledger.write(move |stage| write.overrule(stage, Room::Overruled, change)).await
     }
 }

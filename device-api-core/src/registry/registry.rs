@@ -13,6 +13,7 @@ use super::{
     DeleteParams, GetParams, List, ListParams, Part, PatchParams, PostParams, Preconditions, Strategy, Verbs, Watch,
     WatchParams, WriteContext, named, placed, validate,
 };
+use crate::patch::MAX_PATCH;
 use crate::patch::Patch;
 use crate::resource::condition::overruled_bytes;
 use crate::resource::{Conditions as _, Key, Resource};
@@ -158,7 +159,9 @@ impl<R: Resource> Registry<R> {
 
     async fn patch_part(&self, part: Part, name: &str, params: &PatchParams, patch: &Patch) -> Result<Arc<R>> {
         let patch = patch.parse()?;
-        let limit = self.ledger.options().limits.max_object_bytes;
+        // Whether the outcome is too large is for the write to say, which knows what that makes doubtful: a patch that copies nothing
+        // adds no more than it has.
+        let limit = self.ledger.options().limits.max_object_bytes.saturating_add(MAX_PATCH);
         let change = move |current: &R| {
             let overruled = overruled_bytes(current.status().conditions());
             patch.apply(current, limit.saturating_add(overruled))

@@ -9,8 +9,8 @@ use super::options::Room;
 use super::stage::{Decision, Stage};
 use super::{Part, Preconditions, Strategy, WriteContext, validate};
 use crate::error::{FieldViolation, short};
-use crate::resource::condition::is_one_list;
-use crate::resource::{Condition, Conditions as _, Key, ObjectMeta, Resource};
+use crate::resource::condition::{NOT_STORED, find, is_one_list};
+use crate::resource::{Condition, ConditionStatus, Conditions as _, Key, ObjectMeta, Resource};
 use crate::{Error, Result};
 
 /// Who writes which part of which object.
@@ -100,17 +100,43 @@ impl<R: Resource> Write<R> {
         let mut violations = validate::metadata(new.metadata());
         violations.extend(self.strategy.validate(&context, &new));
         violations.extend(self.strategy.validate_update(&context, &new, &old));
-        self.store(stage, new, violations)
+        let denied = match self.part {
+            Part::Status if !self.dry_run => contradicted(&*old, &new),
+            _ => Vec::new(),
+        };
+        match self.store(stage, new, violations) {
+            Err(refusal @ Error::TooLarge { .. }) if !denied.is_empty() => Err(self.doubt(stage, &denied, refusal)),
+            stored => stored,
+        }
+    }
+
+    /// Sets the conditions of these types to Unknown: what is stored of them is not so any more, and what is so is refused.
+    fn doubt(&self, stage: &mut Stage, types: &[String], mut refusal: Error) -> Error {
+        let now = stage.now().truncated_to_seconds();
+        let why = "what was said of it later is more than there is room for: what was said before may be out of date";
+        let doubted = self.overrule(stage, Room::Overruled, |conditions| {
+            for condition in conditions.iter_mut().filter(|condition| types.contains(&condition.type_)) {
+                condition.status = ConditionStatus::Unknown;
+                condition.last_transition_time = Some(now);
+                NOT_STORED.clone_into(&mut condition.reason);
+                why.clone_into(&mut condition.message);
+            }
+        });
+        // Where even that has no room, the refusal is what its writer is told in any case.
+        if let (Ok(()), Error::TooLarge { hint, .. }) = (doubted, &mut refusal) {
+            hint.push_str("; the conditions that would have changed are Unknown until then");
+        }
+        refusal
     }
 
     /// Changes conditions whoever is of another opinion. No strategy has a say: an object that broke a rule would be believed for ever.
-    pub(super) fn overrule(self, stage: &mut Stage, change: impl FnOnce(&mut [Condition])) -> Result<()> {
+    pub(super) fn overrule(&self, stage: &mut Stage, room: Room, change: impl FnOnce(&mut [Condition])) -> Result<()> {
         let old = self.found(stage)?.object;
         let mut new = R::clone(&old);
         check_conditions(&mut new)?;
         change(new.status_mut().conditions_mut());
         if new != *old {
-            stage.write(&self.cache, &self.key, self.actor, self.room, Decision::Put(new))?;
+            stage.write(&self.cache, &self.key, self.actor.clone(), room, Decision::Put(new))?;
         }
         Ok(())
     }
@@ -128,7 +154,7 @@ impl<R: Resource> Write<R> {
         stage.current(&self.cache, &self.key).ok_or_else(|| Error::not_found::<R>(self.key.name()))
     }
 
-    fn store(self, stage: &mut Stage, mut object: R, violations: Vec<FieldViolation>) -> Result<Arc<R>> {
+    fn store(&self, stage: &mut Stage, mut object: R, violations: Vec<FieldViolation>) -> Result<Arc<R>> {
         check_conditions(&mut object)?;
         if !violations.is_empty() {
             return Err(Error::invalid::<R>(self.key.name(), violations));
@@ -137,8 +163,18 @@ impl<R: Resource> Write<R> {
             stage.check(&self.cache, &self.key, self.room, &object)?;
             return Ok(Arc::new(object));
         }
-        stage.write(&self.cache, &self.key, self.actor, self.room, Decision::Put(object))
+        stage.write(&self.cache, &self.key, self.actor.clone(), self.room, Decision::Put(object))
     }
+}
+
+/// The types of conditions of which one state says something that the other does not, Unknown aside, which claims nothing.
+fn contradicted<R: Resource>(old: &R, new: &R) -> Vec<String> {
+    let says = new.status().conditions();
+    let is_denied = |stored: &&Condition| {
+        stored.status != ConditionStatus::Unknown
+            && find(says, &stored.type_).is_none_or(|said| said.status != stored.status)
+    };
+    old.status().conditions().iter().filter(is_denied).map(|stored| stored.type_.clone()).collect()
 }
 
 /// Checks that the conditions that are read can be overruled.

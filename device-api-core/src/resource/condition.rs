@@ -190,13 +190,17 @@ fn not_said() -> ConditionStatus {
 /// The reason of a condition that was set to Unknown because the lease of its provider has expired.
 pub const PROVIDER_LOST: &str = "ProviderLost";
 
+/// The reason of a condition that was set to Unknown because there was no room for what its writer said of it later.
+pub const NOT_STORED: &str = "NotStored";
+
 /// How much larger a condition can be for having been overruled: a lease's name has 253 bytes.
 const MOST_OVERRULED: usize = 512;
 
 /// How much of the size of an object does not count against its limit, since it was not its writers who made it larger.
 pub(crate) fn overruled_bytes(conditions: &[Condition]) -> usize {
     let is_overruled = |one: &&Condition| {
-        one.status == ConditionStatus::Unknown && one.reason == PROVIDER_LOST && !one.message.is_empty()
+        let is_ours = [PROVIDER_LOST, NOT_STORED].contains(&one.reason.as_str());
+        one.status == ConditionStatus::Unknown && is_ours && !one.message.is_empty()
     };
     conditions.iter().filter(is_overruled).map(|one| (one.message.len() + 64).min(MOST_OVERRULED)).sum()
 }

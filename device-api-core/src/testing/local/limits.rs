@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rules 9.2 and 9.5 at the limits of section 6: a store that is full keeps nobody from learning that a provider is lost.
+//! Rules 2.7, 9.2 and 9.5 at the limits of section 6: a store that is full keeps nobody from learning that what it holds is not so any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::{Fixture, LocalCase, Running, list};
 use crate::error::Reason;
 use crate::lease::{AcquireLease, LeaseState, LeaseVerbs as _, Leases, PROVIDER_LOST};
 use crate::registry::{Limits, PatchParams, PostParams, WatchParams};
+use crate::resource::condition::NOT_STORED;
 use crate::resource::{Condition, ConditionStatus, Gpu, RecommendedAction};
 use crate::testing::expect::{Events, refused};
 use crate::testing::given::{create, get, gpu, latest, replace_status, strategic, with_conditions};
@@ -17,6 +18,7 @@ use crate::testing::leases::{acquire, asks};
 
 pub(super) fn cases() -> Vec<LocalCase> {
     list![
+        rule_2_7_conditions_that_there_is_no_room_to_change_are_unknown,
         rule_9_5_at_every_limit_the_conditions_of_a_lost_provider_are_unknown,
         rule_9_5_what_was_overruled_takes_no_room_from_others,
         rule_9_2_at_every_limit_leases_are_acquired_renewed_revived_and_released,
@@ -64,6 +66,51 @@ async fn lost(fixture: &Fixture, running: &Running, leases: &Leases) -> Arc<Gpu>
     assert_eq!((&condition.status, condition.reason.as_str()), (&ConditionStatus::Unknown, PROVIDER_LOST));
     assert!(condition.message.contains("\"nvml\""), "it says who is lost: {condition:?}");
     lost
+}
+
+async fn rule_2_7_conditions_that_there_is_no_room_to_change_are_unknown(mut fixture: Fixture) {
+    // "False" is longer than "True".
+    let each = |size| Limits::default().with_max_object_bytes(size);
+    let together = |size| Limits::default().with_max_total_bytes(size);
+    for (limits, is_of_each) in [(each, true), (together, false), (none_more, true)] as [(fn(usize) -> Limits, bool); 3]
+    {
+        let (running, _leases) = start_at(&mut fixture, limits).await;
+        let mut hot = Gpu::clone(&*get(&running.gpus, "a").await);
+        hot.status.conditions[1].status = ConditionStatus::False;
+        let params = PostParams::default();
+        let dry = running.gpus.replace_status("a", &params.clone().dry_run(), &hot).await;
+        refused(dry, Reason::RequestEntityTooLarge, "a dry run");
+        assert_eq!(get(&running.gpus, "a").await.status.conditions[1].status, ConditionStatus::True);
+
+        let outcome = running.gpus.replace_status("a", &params, &hot).await;
+        refused(outcome, Reason::RequestEntityTooLarge, "Unknown until then");
+        let now = get(&running.gpus, "a").await;
+        let [nvml, thermal] = &now.status.conditions[..] else { panic!("{now:?}") };
+        assert_eq!(nvml, &hot.status.conditions[0], "of which it says what is so");
+        assert_eq!((&thermal.status, thermal.reason.as_str()), (&ConditionStatus::Unknown, NOT_STORED));
+
+        // Tried again, it is written once at most: it stays so, or takes the room that Unknown was given in the store.
+        hot.metadata.resource_version.clear();
+        let outcome = running.gpus.replace_status("a", &params, &hot).await;
+        if is_of_each {
+            refused(outcome, Reason::RequestEntityTooLarge, "once more");
+            assert_eq!(get(&running.gpus, "a").await, now);
+        } else {
+            assert_eq!(outcome.expect("it fits now").status.conditions[1].status, ConditionStatus::False);
+        }
+
+        // A patch is no other door.
+        replace_status(&running.gpus, &two()).await;
+        let patch = strategic(json!({"status": {"conditions": [{"type": "nvml", "status": "False"}]}}));
+        let outcome = running.gpus.patch_status("a", &PatchParams::default(), &patch).await;
+        refused(outcome, Reason::RequestEntityTooLarge, "Unknown until then");
+        let now = get(&running.gpus, "a").await;
+        assert_eq!(now.status.conditions[0].reason, NOT_STORED);
+        assert_eq!(now.status.conditions[1].status, ConditionStatus::True);
+        running.gpus.delete("a", &Default::default()).await.expect("a delete");
+        running.stop().await;
+        fixture.options = fixture.options.clone().with_limits(Limits::default());
+    }
 }
 
 async fn rule_9_5_at_every_limit_the_conditions_of_a_lost_provider_are_unknown(mut fixture: Fixture) {
