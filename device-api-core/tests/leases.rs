@@ -361,3 +361,26 @@ async fn where_nobody_keeps_former_holders_are_forgotten() {
     let known = format!("{:?}", world.leases).matches("Deadline {").count();
     assert!((1..=2).contains(&known), "{known}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_provider_is_overruled_however_fast_others_come_and_go() {
+    let world = World::new().await;
+    for number in 0..4000 {
+        world.gpu(&format!("gpu-{number}"), &["Other"]).await;
+    }
+    world.gpu("last", &["Mine"]).await;
+    let lease = |name: &str, type_: &str| {
+        AcquireLease::new(name).with_condition_types([type_]).with_duration(SECOND).with_holder_identity("me")
+    };
+    world.acquire(&lease("mine", "Mine")).await;
+    // Each renewal after its end, and each end, changes what is lost, long before a look at all objects is over.
+    let mut rounds = 0..20;
+    while world.condition("last", "Mine").await.status == ConditionStatus::True {
+        rounds.next().expect("the keeper to come to the last object");
+        for number in 0..64 {
+            world.acquire(&lease(&format!("other-{number}"), &format!("Type{number}"))).await;
+        }
+        advance(SECOND).await;
+    }
+    assert_eq!(world.condition("last", "Mine").await.reason, PROVIDER_LOST);
+}

@@ -255,3 +255,15 @@ async fn a_server_out_of_reach_is_unavailable() {
     assert!(leases.list().await.unwrap_err().is_retryable());
     assert!(leases.release("nvml", None).await.unwrap_err().is_retryable());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_of_many_long_types_that_expires_is_a_short_line_in_the_log() {
+    let daemon = Daemon::start(&[]);
+    let long = |number: usize| format!("{}.example/{number:0>63}", "x".repeat(60));
+    let request =
+        AcquireLease::new("long").with_condition_types((0..64).map(long)).with_duration(Duration::from_secs(1));
+    LeaseApi::new(daemon.client()).acquire(&request).await.unwrap();
+    daemon.says("has not renewed its lease in time").await;
+    let longest = daemon.stderr().lines().map(str::len).max().unwrap();
+    assert!(longest < 1024, "a line of {longest} bytes: {}", daemon.stderr());
+}

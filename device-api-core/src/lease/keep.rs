@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::record::LeaseSpec;
 use super::{Leases, PROVIDER_LOST};
+use crate::error::short;
 use crate::registry::{Decided, Ledger, LedgerState, Registry, Watch, WatchEvent, WatchParams};
 use crate::resource::{Condition, ConditionStatus, Conditions, ObjectMeta, Resource, Timestamp};
 use crate::{Error, Result};
@@ -88,16 +90,20 @@ impl Leases {
         loop {
             self.note_expiries().await?;
             let lost = self.lost();
-            let overruling = self.overrule(objects, &lost);
+            // What is lost may change faster than all objects are looked at, and whoever begins anew each time never comes to the last
+            // of them: so that is for a round that is over.
+            let is_through = AtomicBool::new(lost.is_empty());
+            let overruling = self.overrule(objects, &lost, &is_through);
             tokio::pin!(overruling);
-            while self.lost() == lost {
+            while self.lost() == lost || !is_through.load(Ordering::Relaxed) {
                 tokio::select! {
+                    biased;
+                    ended = &mut overruling, if !lost.is_empty() => return ended,
                     change = changes.next() => match change {
                         Some(change) => drop(change?),
                         None => return Ok(()),
                     },
                     () = self.wait_until(self.next_deadline()) => {}
-                    ended = &mut overruling, if !lost.is_empty() => return ended,
                 }
                 self.note_expiries().await?;
             }
@@ -134,7 +140,8 @@ impl Leases {
                 })
                 .await?;
             if is_noted {
-                let types = record.spec().condition_types.join(",");
+                // Only the first of many: whoever lets them expire over and over does not fill the log.
+                let types = short(&record.spec().condition_types.join(","));
                 tracing::warn!(lease = record.name(), types, "a provider has not renewed its lease in time");
             }
         }
@@ -172,19 +179,31 @@ impl Leases {
         lost
     }
 
-    /// Sets the lost conditions of all objects, and of those that are written from now on, to Unknown, until the watch ends.
-    async fn overrule<R: Resource>(&self, objects: &Registry<R>, lost: &Lost) -> Result<()> {
-        let mut written: Watch<R> = objects.watch(&WatchParams::default()).await?;
-        // What is wrong with one object keeps from no other; a while later all is tried again.
+    /// Sets the lost conditions of all objects, and of those that are written from now on, to Unknown, until the watch ends. Says when it
+    /// is through with those that were there, and ends then if other conditions are lost by now.
+    async fn overrule<R: Resource>(&self, objects: &Registry<R>, lost: &Lost, is_through: &AtomicBool) -> Result<()> {
+        let mut written: Watch<R> =
+            objects.watch(&WatchParams { send_initial_events: Some(true), ..WatchParams::default() }).await?;
+        // What is wrong with one object keeps from no other; a while later, once it is through, all is tried again.
         let mut failed: Option<(Error, Instant)> = None;
         loop {
-            let until = failed.as_ref().map(|(_, until)| *until);
+            let until = failed.as_ref().filter(|_| is_through.load(Ordering::Relaxed)).map(|(_, until)| *until);
             let event = tokio::select! {
                 event = written.next() => event,
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => None,
             };
             let Some(event) = event else { return failed.map_or(Ok(()), |(error, _)| Err(error)) };
-            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event? else { continue };
+            let object = match event? {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => object,
+                WatchEvent::Bookmark(bookmark) if bookmark.initial_events_end => {
+                    is_through.store(true, Ordering::Relaxed);
+                    if failed.is_none() && self.lost() != *lost {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                WatchEvent::Bookmark(_) | WatchEvent::Deleted(_) => continue,
+            };
             if object.status().conditions().iter().any(|condition| claims(condition, lost)) {
                 let (leases, now) = (self.clone(), self.now().truncated_to_seconds());
                 let change = move |conditions: &mut [Condition]| {

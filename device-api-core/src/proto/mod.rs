@@ -36,7 +36,7 @@ pub mod v1alpha1 {
 #[cfg(feature = "grpc-server")]
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/nvidia.nvsentinel.v1alpha1.bin");
 
-pub use self::absent::keep_absent;
+pub use self::absent::{Cleared, keep_absent};
 pub use self::gpu::required;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use device_api_core::patch::{Patch, PatchType};
 use device_api_core::proto::v1alpha1::gpu_service_server::{GpuService, GpuServiceServer};
-use device_api_core::proto::{keep_absent, required, v1alpha1 as wire};
+use device_api_core::proto::{Cleared, keep_absent, required, v1alpha1 as wire};
 use device_api_core::registry::{
     DeleteParams, GetParams, ListParams, Part, PatchParams, PostParams, Registry, Watch, WatchParams,
 };
@@ -69,9 +69,9 @@ impl GpuApi {
     ) -> Result<Response<wire::Gpu>, Status> {
         let gpus = self.writer(&request, "");
         let (gpu, options) = parts(request.into_inner());
-        let (gpu, mut options) = (required(gpu)?, options.unwrap_or_default());
-        let clears = std::mem::take(&mut options.clear_absent);
-        let complete = move |stored: &Gpu, sent: &mut Gpu| keep_absent(&clears, stored, sent);
+        let (gpu, options) = (required(gpu)?, options.unwrap_or_default());
+        let cleared = Cleared::of(&options.clear_absent);
+        let complete = move |stored: &Gpu, sent: &mut Gpu| keep_absent(cleared, stored, sent);
         let stored = gpus.replace_part_with(part, &options.into(), gpu, complete).await?;
         Ok(Response::new((&*stored).into()))
     }
