@@ -96,6 +96,9 @@ impl HighWater {
         let file = open_private(&path).map_err(error)?;
         if file.metadata().map_err(error)?.len() < BLANK.len() as u64 {
             file.write_all_at(BLANK, 0).map_err(error)?;
+            // Its name, too: a file that a power loss takes reserves nothing.
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            file.sync_all().and_then(|()| File::open(folder)?.sync_all()).map_err(error)?;
         }
         let (reserved, turn) = (said.reserved, said.lower);
         Ok(Self { path, file: Arc::new(file), said, reserved, turn, files: None, failing: false })
