@@ -91,3 +91,13 @@ async fn a_driver_that_is_unloaded_while_nobody_asks_is_noticed_by_the_wait_for_
     bench.until_on(0, "NVMLReady", "True Recovered").await;
     bench.until_on(1, "XidHealthy", "True NoXid").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_told_late_lets_the_drivers_word_end_what_it_speaks_of() {
+    let fault = step("60s", "xid", "gpu = 0, xid = 120");
+    let mut bench = Bench::before_start(&(node(1) + &fault), |_| {}).await;
+    bench.driver.change(|faults| faults.hides_version = true);
+    bench.start();
+    bench.until_on(0, "XidHealthy", "False Xid120").await;
+    bench.until_on(0, "XidHealthy", "True NoXid").await;
+}

@@ -187,3 +187,15 @@ async fn an_xid_of_an_instance_that_nobody_knows_marks_the_gpu_and_all_its_parts
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_xid_of_an_instance_that_can_have_no_object_marks_the_gpu() {
+    let scenario =
+        node(1) + "mig = [\"1g.10gb\", \"1g.10gb\"]\n" + &step("60s", "xid", "gpu = 0, xid = 95, gpu_instance = 7");
+    let mut bench = Bench::before_start(&scenario, |_| {}).await;
+    bench.driver.change(|faults| faults.old_parts = true);
+    bench.start();
+    bench.until_on(0, "XidHealthy", "True NoXid").await;
+    assert_eq!(bench.api.names().await.len(), 1);
+    bench.until_on(0, "XidHealthy", "False Xid95").await;
+}

@@ -47,6 +47,10 @@ pub(crate) struct Faults {
     pub(crate) list_takes: Duration,
     /// The place of the driver's list whose GPU says that it is this one.
     pub(crate) alias: Option<(u32, String)>,
+    /// MIG devices have the UUIDs of drivers before R470, which cannot be names of objects.
+    pub(crate) old_parts: bool,
+    /// It does not tell its version when it is initialised.
+    pub(crate) hides_version: bool,
     /// The place of the driver's list that does not say which GPU it is, and why.
     pub(crate) nameless: Option<(u32, DriverError)>,
 }
@@ -96,9 +100,11 @@ impl Driver for Probe {
     }
 
     async fn init(&self) -> Result<System, DriverError> {
-        self.note("init", "");
+        let hides_version = self.note("init", "").hides_version;
         self.is_subscribed.store(false, Ordering::Relaxed);
-        self.inner.init().await
+        let mut system = self.inner.init().await?;
+        system.driver_version.take_if(|_| hides_version);
+        Ok(system)
     }
 
     async fn shutdown(&self) {
@@ -122,9 +128,14 @@ impl Driver for Probe {
     }
 
     async fn describe(&self, uuid: &str) -> Result<Description, DriverError> {
-        let takes = self.note("describe", uuid).describe_takes;
-        let description = self.inner.describe(uuid).await;
-        sleep(takes).await;
+        let Faults { describe_takes, old_parts, .. } = self.note("describe", uuid);
+        let mut description = self.inner.describe(uuid).await;
+        if let Ok(Description { mig_devices: Some(parts), .. }) = &mut description
+            && old_parts
+        {
+            parts.iter_mut().zip(7..).for_each(|((part, _), id)| *part = format!("MIG-{uuid}/{id}/0"));
+        }
+        sleep(describe_takes).await;
         description
     }
 

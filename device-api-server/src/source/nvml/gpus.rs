@@ -156,14 +156,17 @@ impl Gpus {
     /// Takes over what a GPU is.
     pub(super) fn described(&mut self, uuid: &str, mut description: Description) {
         let Some(known) = self.known.get_mut(uuid) else { return };
-        if let Some(parts) = &description.mig_devices {
-            known.chart.divided(parts);
+        // One that was not told when the driver was initialised may be now.
+        if let Some(version) = &description.device.driver_version {
+            known.chart.driver_version(Some(version));
         }
-        description.mig_devices = description.mig_devices.or(known.description.mig_devices.take());
         let mut unregistrable = Vec::new();
         if let Some(devices) = &mut description.mig_devices {
             unregistrable.extend(devices.extract_if(.., |(uuid, _)| !is_registrable(uuid)).map(|(uuid, _)| uuid));
+            // What has no object can show no fault of its own: that is the GPU's.
+            known.chart.divided(devices);
         }
+        description.mig_devices = description.mig_devices.or(known.description.mig_devices.take());
         if known.unregistrable != unregistrable && !unregistrable.is_empty() {
             tracing::warn!(gpu = uuid, ?unregistrable, "MIG devices have UUIDs that cannot be names of objects");
         }
