@@ -235,6 +235,24 @@ async fn a_source_that_stood_by_does_not_bring_back_what_a_person_acknowledged_m
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_stood_by_keeps_what_was_reported_to_the_other_one_alone() {
+    let mut bench = Bench::plays(&node(1)).await;
+    bench.at(60).await;
+    let older = bench.source.take().unwrap();
+    let hears = Bench::before_start(&(node(1) + &step("20s", "xid", "gpu = 0, xid = 119")), |_| {}).await.driver;
+    let newer = Source::start(&hears, &bench.options, bench.api.gpus.clone(), bench.api.leases.clone());
+    bench.until_on(0, "XidHealthy", "False Xid119").await;
+    newer.kill().await;
+    bench.until_on(0, "NVMLReady", "Unknown ProviderLost").await;
+    bench.until(0, |gpu| on(gpu, "NVMLReady") != "Unknown ProviderLost").await;
+    bench.at(300).await;
+    let gpu = bench.gpu(0).await;
+    assert_eq!((on(&gpu, "NVMLReady"), on(&gpu, "XidHealthy")), ("False XidError".into(), "False Xid119".into()));
+    assert_eq!(xids(&gpu), [(119, 1, true)]);
+    older.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_gpus_of_no_source_are_left_alone() {
     let mut bench = Bench::before_start(&node(1), |_| {}).await;
     let mut theirs = Gpu::default();

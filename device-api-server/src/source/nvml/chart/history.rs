@@ -90,6 +90,28 @@ impl History {
         history
     }
 
+    /// Takes over what stands there and was never known here, or came again since; times that are no further apart than `same` are
+    /// of one event. Whether there is any.
+    pub(super) fn learn(&mut self, other: Self, same: Duration) -> bool {
+        let instance = |record: &XidRecord| (record.xid, record.gpu_instance_id, record.compute_instance_id);
+        let mut has_learnt = false;
+        for entry in other.entries.into_iter().filter(|entry| entry.record.standing) {
+            // An instance that was there at that time may be gone since.
+            let is_known = self.entries.iter().any(|own| {
+                let (own, record) = (&own.record, &entry.record);
+                let came_again =
+                    matches!((record.last_seen, own.last_seen), (Some(new), Some(old)) if new.since(old) > same);
+                instance(own) == instance(record) && (own.standing || !came_again)
+            });
+            if !is_known {
+                self.entries.retain(|own| key(&own.record) != key(&entry.record));
+                self.entries.push(entry);
+                has_learnt = true;
+            }
+        }
+        has_learnt
+    }
+
     /// Counts one more. Whether it stands.
     pub(super) fn occurred(&mut self, mut seen: XidRecord, judgement: Judgement, parts: &Parts) -> bool {
         let position = |seen: &XidRecord| self.entries.iter().position(|entry| key(&entry.record) == key(seen));

@@ -60,7 +60,8 @@ impl Chart {
         self.parts.add(uuid, mig);
     }
 
-    /// Takes over what another process of the source, which held the lease meanwhile, found to be over.
+    /// Takes over what another process of the source, which held the lease meanwhile, found to be over, and what was reported
+    /// to it alone.
     pub fn heed(&mut self, stored: &[XidRecord]) {
         let is_over = |record: &XidRecord| {
             let same = |other: &&XidRecord| history::key(other) == history::key(record);
@@ -70,6 +71,10 @@ impl Chart {
             stored.and_then(|other| other.last_seen).is_some_and(was_seen)
         };
         self.history.settle(|entry| is_over(&entry.record));
+        let heard = History::adopt(stored, self.judging(), self.boot_id.as_deref());
+        if self.history.learn(heard, SAME_EVENT) {
+            (self.verdicts, self.clean) = (0, 0);
+        }
     }
 
     /// Takes a person's word that XIDs are dealt with.
