@@ -59,10 +59,20 @@ pub(crate) struct Reconciler<V> {
     /// Whether the lease was renewed since, so that it was nobody who took it over.
     doubt: Doubt,
     /// What the log has of each device, and how many it was told of.
-    said: BTreeMap<String, Option<Told>>,
+    said: BTreeMap<String, Said>,
     found: usize,
     /// The objects of the whole state that is being told; `None` while none is.
     told: Option<BTreeSet<String>>,
+}
+
+/// What the log has of a device.
+#[derive(Debug, Default)]
+struct Said {
+    told: Option<Told>,
+    /// What was declared when it was told last, or there was no news.
+    seen: Option<Arc<Observed>>,
+    /// No news is told before this.
+    not_before: Option<Instant>,
 }
 
 /// A step that is due.
@@ -135,10 +145,11 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
                 };
             }
             let observation = observations.borrow_and_update().clone();
+            let tells = self.tell(&observation);
             let writes = *may_write.borrow_and_update() && self.number > 0 && observation.knows >= self.needed;
             let again = if writes { self.converge(&observation, &may_write).await } else { None };
             let ring = self.ring.due().filter(|_| self.doubt.is_over());
-            let next = [again, ring].into_iter().flatten().fold(look, Instant::min);
+            let next = [again, ring, tells].into_iter().flatten().fold(look, Instant::min);
             let wake = if self.is_stale { Instant::now() } else { next };
             tokio::select! {
                 changed = observations.changed() => if changed.is_err() { return },
@@ -190,6 +201,31 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         Ok(())
     }
 
+    /// Tells the log what is new of the devices, whether or not it can be written: while the API is away the log is all that there
+    /// is. Says when there is more.
+    fn tell(&mut self, observation: &Observation) -> Option<Instant> {
+        let now = Instant::now();
+        let mut again: Option<Instant> = None;
+        self.said.retain(|name, _| observation.devices.contains_key(name));
+        for (name, observed) in &observation.devices {
+            let said = self.said.entry(name.clone()).or_default();
+            if said.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, observed)) {
+                continue;
+            }
+            if let Some(then) = said.not_before.filter(|then| *then > now) {
+                again = Some(again.map_or(then, |again| again.min(then)));
+                continue;
+            }
+            let whole = observed.device.mig.as_ref().map(|mig| object_name(&mig.parent_uuid));
+            let whole = whole.and_then(|name| observation.devices.get(&name)).map(Arc::as_ref);
+            if tell(&mut said.told, observed, whole, &mut self.found) {
+                said.not_before = Some(now + WRITE_INTERVAL);
+            }
+            said.seen = Some(Arc::clone(observed));
+        }
+        again
+    }
+
     /// Does one step for each object that needs one and may be written now, for as long as `may_write` says so. Says when the
     /// next may be.
     async fn converge(&mut self, observation: &Observation, may_write: &watch::Receiver<bool>) -> Option<Instant> {
@@ -197,7 +233,6 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
         let mut again: Option<Instant> = None;
         let mut due = Vec::new();
         let heeded = observation.knows >= self.number;
-        self.said.retain(|name, _| observation.devices.contains_key(name));
         for name in observation.devices.keys().chain(&observation.gone) {
             let observed = observation.devices.get(name);
             let entry = self.objects.entry(name.clone()).or_default();
@@ -208,12 +243,6 @@ impl<V: Verbs<Gpu>> Reconciler<V> {
             }
             if observed.zip(entry.settled.as_ref()).is_some_and(|(new, settled)| Arc::ptr_eq(new, settled)) {
                 continue;
-            }
-            if let Some(observed) = observed {
-                let whole = observed.device.mig.as_ref().map(|mig| object_name(&mig.parent_uuid));
-                let whole = whole.and_then(|name| observation.devices.get(&name)).map(Arc::as_ref);
-                let said = self.said.entry(name.clone()).or_default();
-                tell(said, observed, whole, &mut self.found);
             }
             let acknowledged =
                 observation.heeded.get(name).filter(|text| heeded && entry.acknowledged.as_ref() == Some(text));

@@ -20,12 +20,12 @@ pub(super) struct Told {
 }
 
 /// Tells what is new of a device: `whole` is the GPU that it is a part of, and what is so of that is told of that alone. To be
-/// called once a second for each device at most. `found` counts those that were told of at all.
-pub(super) fn tell(told: &mut Option<Told>, observed: &Observed, whole: Option<&Observed>, found: &mut usize) {
+/// called once a second for each device at most. `found` counts those that were told of at all. Whether there was any news.
+pub(super) fn tell(told: &mut Option<Told>, observed: &Observed, whole: Option<&Observed>, found: &mut usize) -> bool {
     let health = judge(observed);
     let new = Told { verdict: health.verdict, action: observed.recommended_action.clone() };
     if told.as_ref() == Some(&new) {
-        return;
+        return false;
     }
     let before = told.replace(new);
     let device = &observed.device;
@@ -52,7 +52,7 @@ pub(super) fn tell(told: &mut Option<Told>, observed: &Observed, whole: Option<&
                 tracing::debug!(gpu, index, pci, product, simulated, action, why, "found a GPU, {health}");
             }
         }
-        return;
+        return true;
     };
     let (from, to, action_before) = (before.verdict.as_str(), health.verdict.as_str(), word(before.action.as_ref()));
     let is_of_the_whole = whole.is_some_and(|whole| {
@@ -65,6 +65,7 @@ pub(super) fn tell(told: &mut Option<Told>, observed: &Observed, whole: Option<&
     } else {
         tracing::info!(gpu, index, pci, from, to, action, action_before, "{health}");
     }
+    true
 }
 
 /// What the source's own conditions come to.

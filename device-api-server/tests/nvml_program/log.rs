@@ -3,9 +3,12 @@
 
 use std::fs;
 
+use nvml_standin::Script;
 use tempfile::TempDir;
 
-use crate::node::{XID_HEALTHY, all_healthy, flags, says, server};
+use crate::node::{XID_HEALTHY, all_healthy, breaks, flags, real, says, server};
+use crate::process::Provider;
+use crate::support::standin::Standin;
 
 /// GPU 0 hangs for a while, the list and the wait for events do, too, and GPU 1 has a fault that is no XID.
 const SCENARIO: &str = r#"
@@ -106,4 +109,17 @@ async fn as_many_gpus_as_a_node_can_have_are_told_of_one_by_one_and_their_parts_
     server.says("found more GPUs or parts of them").await;
     let log = server.stderr();
     assert_eq!(log.matches("found a GPU, ").count(), 64, "{log}");
+}
+
+#[tokio::test]
+async fn while_the_api_is_away_the_log_tells_what_becomes_of_a_gpu() {
+    let standin = Standin::new(&Script::with_gpus(1));
+    let mut server = server(&["--nvml=off".to_owned()]);
+    let short = [real(&standin), vec!["--nvml-lease-duration=3s".to_owned()]].concat();
+    let provider = Provider::start(server.socket(), &short);
+    all_healthy(&server.api(), 1).await;
+    server.kill();
+    provider.says("nothing is written until it is").await;
+    breaks(&standin, 0, 119);
+    provider.says("XidHealthy is False (Xid119)").await;
 }
