@@ -69,7 +69,7 @@ pub struct ProviderConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[non_exhaustive]
 pub struct LogFlags {
-    /// What to log, to stderr: error, warn, info, debug, trace, or tracing's filter syntax
+    /// What to log, to stderr: error, warn, info, debug, trace, off, or tracing's filter syntax
     #[arg(long, env = "DEVICE_API_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = level::filter)]
     pub log_level: String,
 

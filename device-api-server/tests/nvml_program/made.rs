@@ -43,7 +43,7 @@ async fn an_xid_and_all_else_can_be_made_to_happen_in_a_simulation_that_runs() {
     let gpu = says(&gpus, &name(1), &[(XID_HEALTHY, "False Xid79")]).await;
     assert_eq!((gpu.status.xids[0].xid, gpu.metadata.labels["device.nvidia.com/simulated"].as_str()), (79, "true"));
     becomes(&gpus, &name(1), |gpu| gpu.status.xids[0].count == 3).await;
-    server.says("somebody made this happen in the simulation").await;
+    server.says("made this happen in the simulation step=event = \"recovery_action\", gpu = 1, action = ").await;
     assert_eq!(make(folder.path(), &["lost", "gpu=0", "listed=false"]).0, 0);
     says(&gpus, &name(0), &[(NVML_READY, "False GPULost")]).await;
     assert_eq!(make(folder.path(), &["back", "gpu=0"]).0, 0);

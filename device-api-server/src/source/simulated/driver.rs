@@ -65,7 +65,8 @@ impl Simulated {
     /// What is wrong with the step.
     pub fn make(&self, event: &str) -> Result<(), String> {
         let action = timeline::event(event, &self.boards).map_err(|fault| fault.why)?;
-        tracing::info!(?action, "somebody made this happen in the simulation");
+        let step = event.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
+        tracing::info!(%step, "somebody made this happen in the simulation");
         let (mut play, now) = self.now();
         play.happen(&action, now);
         drop(play);
