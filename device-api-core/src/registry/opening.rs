@@ -19,7 +19,8 @@ const ROOM: u64 = 1 << 40;
 /// `reserved`.
 ///
 /// A new store begins at the microseconds since 1970, which it remembers as the revision that it was compacted through. One
-/// that may have lost what it acknowledged jumps there; its record is pending. Neither relies on the clock alone, which may be wrong.
+/// that holds less than may have been handed out jumps there, as after most restarts; the record of the jump is pending. Neither
+/// relies on the clock alone, which may be wrong.
 ///
 /// # Errors
 /// When the store fails, or all versions are used up.
