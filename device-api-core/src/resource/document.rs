@@ -14,7 +14,7 @@ use super::Resource;
 use crate::error::short;
 use crate::{Error, Result};
 
-/// The object that a client's JSON text is, which is [read](read) like any other. A member twice in one object is
+/// The object that a client's JSON text is, which is [`read`] like any other. A member twice in one object is
 /// refused: one of the two would be dropped.
 ///
 /// # Errors
