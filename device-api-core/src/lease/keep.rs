@@ -227,7 +227,7 @@ impl Leases {
 pub(super) async fn change_conditions<R: Resource>(
     objects: &Registry<R>,
     metadata: &ObjectMeta,
-    change: impl FnOnce(&mut [Condition]) + Send + 'static,
+    change: impl Fn(&mut [Condition]) + Send + 'static,
 ) -> Result<()> {
     match objects.namespaced(&metadata.namespace).overrule(&metadata.name, change).await {
         Err(error) if error.is_not_found() => Ok(()),

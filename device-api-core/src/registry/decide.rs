@@ -67,17 +67,13 @@ impl<R: Resource> Registry<R> {
 
     /// Changes the conditions of the object of this name, whatever its strategy and the limits of clients say.
     ///
-    /// `change` runs in the ledger's task, where every other write waits for it.
+    /// `change` runs in the ledger's task, where every other write waits for it, and once more where there is no room for what it says.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::TooLarge`] when the room for this is used up, too; [`Error::Unavailable`].
-    pub(crate) async fn overrule(
-        &self,
-        name: &str,
-        change: impl FnOnce(&mut [Condition]) + Send + 'static,
-    ) -> Result<()> {
+    pub(crate) async fn overrule(&self, name: &str, change: impl Fn(&mut [Condition]) + Send + 'static) -> Result<()> {
         let key = Key::of::<R>(&self.namespace, name)?;
         let write = self.writer(Part::Status, key, &PostParams::default())?;
-        self.ledger.write(move |stage| write.overrule(stage, Room::Overruled, change)).await
+        self.ledger.write(move |stage| write.overrule(stage, change)).await
     }
 }

@@ -186,7 +186,7 @@ const LEASE_BYTES: usize = 1 << 20;
 ///
 /// Above these limits there is room that only the ledger itself uses, so that a full store does not keep anybody from learning that a
 /// provider is lost: for 256 [leases](crate::lease), and for a quarter of [`Self::max_total_bytes`], 1 MiB at least, of what is said of
-/// conditions when they are set to Unknown.
+/// conditions when they are set to Unknown. Beyond that they become Unknown without a message, for which there is twice as much room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -211,6 +211,8 @@ pub(super) enum Room {
     Clients,
     /// Those of conditions that are set to Unknown. However many an object has, there is room for them in it.
     Overruled,
+    /// The same where nothing is said beside that.
+    Wordless,
     /// Those of leases, which have bounds of their own.
     Leases,
 }
@@ -221,7 +223,8 @@ impl Limits {
         let (objects, bytes) = match room {
             Room::Clients => return self,
             Room::Overruled => (0, reserve),
-            Room::Leases => (RESERVED_OBJECTS, reserve + LEASE_BYTES),
+            Room::Wordless => (0, reserve.saturating_mul(3)),
+            Room::Leases => (RESERVED_OBJECTS, reserve.saturating_mul(3).saturating_add(LEASE_BYTES)),
         };
         Self {
             max_object_bytes: usize::MAX,

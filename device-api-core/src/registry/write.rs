@@ -114,7 +114,7 @@ impl<R: Resource> Write<R> {
     fn doubt(&self, stage: &mut Stage, types: &[String], mut refusal: Error) -> Error {
         let now = stage.now().truncated_to_seconds();
         let why = "what was said of it later is more than there is room for: what was said before may be out of date";
-        let doubted = self.overrule(stage, Room::Overruled, |conditions| {
+        let doubted = self.overrule(stage, |conditions| {
             for condition in conditions.iter_mut().filter(|condition| types.contains(&condition.type_)) {
                 condition.status = ConditionStatus::Unknown;
                 condition.last_transition_time = Some(now);
@@ -130,15 +130,28 @@ impl<R: Resource> Write<R> {
     }
 
     /// Changes conditions whoever is of another opinion. No strategy has a say: an object that broke a rule would be believed for ever.
-    pub(super) fn overrule(&self, stage: &mut Stage, room: Room, change: impl FnOnce(&mut [Condition])) -> Result<()> {
+    ///
+    /// Where there is no room for all that is to be said, what is changed has no message: that something is Unknown matters more than why.
+    pub(super) fn overrule(&self, stage: &mut Stage, change: impl Fn(&mut [Condition])) -> Result<()> {
         let old = self.found(stage)?.object;
         let mut new = R::clone(&old);
         check_conditions(&mut new)?;
         change(new.status_mut().conditions_mut());
-        if new != *old {
-            stage.write(&self.cache, &self.key, self.actor.clone(), room, Decision::Put(new))?;
+        if new == *old {
+            return Ok(());
         }
-        Ok(())
+        let mut store = |room, new| stage.write(&self.cache, &self.key, self.actor.clone(), room, Decision::Put(new));
+        let stored = store(Room::Overruled, new);
+        if !stored.as_ref().is_err_and(Error::is_too_large) {
+            return stored.map(drop);
+        }
+        let mut new = R::clone(&old);
+        let changed = new.status_mut().conditions_mut();
+        change(changed);
+        for (condition, _) in changed.iter_mut().zip(old.status().conditions()).filter(|(new, old)| new != old) {
+            condition.message.clear();
+        }
+        store(Room::Wordless, new).map(drop)
     }
 
     pub(super) fn delete(self, stage: &mut Stage, when: &Preconditions) -> Result<Arc<R>> {

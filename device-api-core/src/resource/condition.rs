@@ -200,7 +200,7 @@ const MOST_OVERRULED: usize = 512;
 pub(crate) fn overruled_bytes(conditions: &[Condition]) -> usize {
     let is_overruled = |one: &&Condition| {
         let is_ours = [PROVIDER_LOST, NOT_STORED].contains(&one.reason.as_str());
-        one.status == ConditionStatus::Unknown && is_ours && !one.message.is_empty()
+        one.status == ConditionStatus::Unknown && is_ours
     };
     conditions.iter().filter(is_overruled).map(|one| (one.message.len() + 64).min(MOST_OVERRULED)).sum()
 }

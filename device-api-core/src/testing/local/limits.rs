@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Fixture, LocalCase, Running, list};
 use crate::error::Reason;
 use crate::lease::{AcquireLease, LeaseState, LeaseVerbs as _, Leases, PROVIDER_LOST};
-use crate::registry::{Limits, PatchParams, PostParams, WatchParams};
+use crate::registry::{Limits, ListParams, PatchParams, PostParams, WatchParams};
 use crate::resource::condition::NOT_STORED;
 use crate::resource::{Condition, ConditionStatus, Gpu, RecommendedAction};
 use crate::testing::expect::{Events, refused};
@@ -21,6 +21,7 @@ pub(super) fn cases() -> Vec<LocalCase> {
         rule_2_7_conditions_that_there_is_no_room_to_change_are_unknown,
         rule_9_5_at_every_limit_the_conditions_of_a_lost_provider_are_unknown,
         rule_9_5_what_was_overruled_takes_no_room_from_others,
+        rule_9_5_where_there_is_no_room_for_a_message_a_condition_is_unknown_without_one,
         rule_9_2_at_every_limit_leases_are_acquired_renewed_revived_and_released,
     ]
 }
@@ -145,6 +146,45 @@ async fn rule_9_5_what_was_overruled_takes_no_room_from_others(mut fixture: Fixt
     let larger = strategic(json!({"status": {"conditions": [{"type": "thermal", "message": "m".repeat(64)}]}}));
     let outcome = running.gpus.patch_status("a", &PatchParams::default(), &larger).await;
     refused(outcome, Reason::RequestEntityTooLarge, "more than there was room for before");
+    running.stop().await;
+}
+
+async fn rule_9_5_where_there_is_no_room_for_a_message_a_condition_is_unknown_without_one(mut fixture: Fixture) {
+    const LEASES: usize = 15;
+    const TYPES: usize = 64;
+    let type_ = |number: usize| format!("t{number}");
+    let running = fixture.start().await;
+    let all = (0..LEASES * TYPES).map(|number| said(&type_(number), ConditionStatus::True)).collect::<Vec<_>>();
+    let mut size = 0;
+    for name in ["a", "b", "c", "d"] {
+        let created = create(&running.gpus, &with_conditions(&gpu(name), all.clone())).await;
+        size += serde_json::to_vec(&*created).expect("JSON").len();
+    }
+    running.stop().await;
+    // What is said of three of them fills the room that there is.
+    fixture.options = fixture.options.clone().with_limits(Limits::default().with_max_total_bytes(size));
+    let running = fixture.start().await;
+    let leases = Leases::open(&running.ledger).await.expect("the leases");
+    let mut events =
+        Events::of(&running.gpus, WatchParams::default().at(latest(&running.gpus).await.to_string())).await;
+    for number in 0..LEASES {
+        let types = (number * TYPES..(number + 1) * TYPES).map(type_);
+        let name = format!("{number:0>250}");
+        acquire(&leases, &AcquireLease::new(name).with_condition_types(types).with_duration(Duration::from_secs(1)))
+            .await;
+    }
+    fixture.clock.advance(Duration::from_secs(1));
+    tokio::spawn(leases.clone().keep(running.gpus.clone()));
+    loop {
+        events.event::<Gpu>("the keeper to set all to Unknown").await;
+        let list = running.gpus.list(&ListParams::default()).await.expect("a list");
+        let conditions = || list.items.iter().flat_map(|gpu| &gpu.status.conditions);
+        if conditions().all(|one| one.status == ConditionStatus::Unknown && one.reason == PROVIDER_LOST) {
+            assert!(conditions().any(|one| !one.message.is_empty()), "as many as there is room for have a message");
+            assert!(conditions().any(|one| one.message.is_empty()), "the others have none");
+            break;
+        }
+    }
     running.stop().await;
 }
 
