@@ -199,7 +199,7 @@ async fn what_was_acknowledged_survives_sigkill_and_watches_miss_nothing() {
 
     // What the server says at the end about all that happened. The version after a restart is no write's own.
     let last = Gpu { metadata: ObjectMeta::named("last"), ..Gpu::default() };
-    let end = version(&*api.create(&PostParams::default(), &last).await.unwrap());
+    let end = version(&api.create(&PostParams::default(), &last).await.unwrap());
     let replay = Watcher { api: api.clone(), start, seen: Vec::new() }.watch(usize::MAX, end);
     let replay = tokio::time::timeout(PATIENCE, replay).await.unwrap().seen;
     for watcher in watchers {

@@ -99,7 +99,7 @@ mod tests {
     fn what_an_update_clears_takes_no_more_room_however_much_it_names() {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let some = Cleared::of(&names(&[XIDS, LABELS]));
-        assert_eq!(Cleared::of(&names(&["", LABELS, XIDS, "status", LABELS]).repeat(1000)), some);
+        assert_eq!(Cleared::of(&names(&["", LABELS, XIDS, "status", LABELS].repeat(1000))), some);
         assert!(some.has(LABELS) && some.has(XIDS) && !some.has(DEVICE) && !some.has(ALL));
         assert_eq!(Cleared::of(&names(&[ALL])), Cleared::of(&ADDED.map(str::to_owned)));
         assert_eq!(Cleared::of(&[]), Cleared::default());
