@@ -140,7 +140,8 @@ impl HighWater {
 
     /// Notes which files it speaks of, where that has changed.
     pub(crate) fn speak_of(&mut self, files: Option<Pair>) {
-        if self.files == files {
+        // What is reserved is written first, or else nobody could tell a file that is new from one that is damaged.
+        if self.files == files || self.reserved == 0 {
             return;
         }
         self.files = files;
@@ -177,7 +178,8 @@ fn write(file: &File, Line(place, word, _): Line, numbers: &[u64]) -> io::Result
 }
 
 fn parse(bytes: &[u8]) -> Said {
-    if bytes.is_empty() {
+    // One that was made and not used yet says as little as none.
+    if bytes.iter().all(|byte| *byte == b' ') {
         return Said::default();
     }
     let reserved = RESERVED.map(|line| numbers(bytes, line));
@@ -231,6 +233,9 @@ mod tests {
         let database = folder.path().join("state.db");
         assert_eq!(said(&database).state, State::Missing);
         let mut mark = HighWater::open(&database, said(&database)).unwrap();
+        // A kill before anything was reserved leaves nothing that could be taken for damage.
+        mark.speak_of(Pair::from_numbers(&[1, 2, 3, 4]));
+        assert_eq!(said(&database), Said::default());
         let mut reserved = 0;
         for last in [1, 2, BLOCK, 3 * BLOCK, 9 * BLOCK] {
             mark.reserve(last).await.unwrap();

@@ -214,6 +214,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn compact(&mut self, through: Revision) -> std::result::Result<(), StorageError> {
+        // A new store begins there: it is the version of a list before anything is written.
+        self.high_water.reserve(through.0).await?;
         let mut turn = self.take().await?;
         let outcome = self.sweep(&mut turn.0, through).await;
         Ok(self.settle(turn, outcome).await?)
@@ -238,6 +240,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn quarantine(&mut self, quarantine: &Quarantine) -> std::result::Result<(), StorageError> {
+        self.high_water.reserve(quarantine.through.0).await?;
         let mut turn = self.take().await?;
         let outcome = quarantine::put(&mut turn.0, self.database.path(), quarantine).await;
         Ok(self.settle(turn, outcome).await?)

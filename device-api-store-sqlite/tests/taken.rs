@@ -133,6 +133,21 @@ async fn a_database_that_is_gone_leaves_its_versions_reserved_and_its_log_aside(
 }
 
 #[tokio::test]
+async fn a_database_that_was_never_written_to_keeps_its_first_version_reserved() {
+    let (_folder, path) = folder();
+    let mut storage = Box::new(open(&path).await.unwrap());
+    storage.load().await.unwrap();
+    // As a ledger begins on a new store: a list has this version from now on.
+    storage.compact(Revision(1_000)).await.unwrap();
+    storage.close().await.unwrap();
+    let mark = fs::read_to_string(with_suffix(&path, ".mark")).unwrap();
+    assert!(mark.starts_with("reserved "), "the next start would take it for damaged: {mark}");
+    fs::remove_file(&path).unwrap();
+    let found = open(&path).await.unwrap().load().await.unwrap();
+    assert!(found.reserved >= Revision(1_000), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_database_that_was_emptied_is_refused() {
     let (_folder, path) = folder();
     let mut storage = Box::new(open(&path).await.unwrap());
