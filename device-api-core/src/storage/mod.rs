@@ -129,7 +129,7 @@ pub struct Snapshot {
 ///    [`StorageErrorKind::Locked`] and names the first.
 /// 5. After any end, orderly or not, and whatever a crash, a power loss or a person with a copy of the files has done to it,
 ///    [`Snapshot::reserved`] is as high as it must be, as far as the backend can know. What is kept for it lies apart
-///    from the last records, best in a file of its own, is on the disk before a commit relies on it, and may be rounded up,
+///    from the last records, best in a file of its own, is on the disk before a commit or a compaction goes beyond it, and may be rounded up,
 ///    so that it is rarely written.
 ///    Where a backend finds that what it acknowledged is not there, it says so in the log.
 /// 6. A call whose future is dropped may have happened or not, but not in part; the ledger loads
