@@ -91,7 +91,7 @@ pub struct Chart {
     remapping_failed: Reading<bool>,
     /// How many readings in a row, since the last XID that stands, said that nothing is to be done.
     verdicts: u8,
-    /// How many readings in a row, since the last XID that stands, named no fault.
+    /// How many of those in a row named no other fault, either.
     clean: u8,
     /// Whether the GPU or the driver did not answer before, or something was wrong before our start.
     troubled: bool,
@@ -184,7 +184,7 @@ impl Chart {
 
         let nothing_to_do = vitals.recovery_action == Some(RecoveryAction::None);
         self.verdicts = self.verdicts.saturating_add(nothing_to_do.into());
-        self.clean = self.clean.saturating_add((!is_faulty(vitals)).into());
+        self.clean = self.clean.saturating_add((nothing_to_do && !is_faulty(vitals)).into());
         if nothing_to_do {
             // One that waits for the driver's word has it.
             self.history.settle(|entry| entry.heeds_driver && entry.action == Action::AskDriver);
@@ -213,7 +213,7 @@ impl Chart {
             self.verdicts = 0;
         }
         self.ecc.is_settled &= vitals.recovery_action.is_none_or(|action| action == RecoveryAction::None);
-        if is_faulty(vitals) {
+        if is_faulty(vitals) || vitals.recovery_action != Some(RecoveryAction::None) {
             self.clean = 0;
         }
         self.judge();

@@ -43,7 +43,7 @@ impl fmt::Display for Explanation {
 pub(in super::super) fn effect(action: Action) -> &'static str {
     match action {
         Action::Ignore | Action::RestartApp => "stays as it is",
-        Action::NonePublished => "Unknown, until two readings name no fault",
+        Action::NonePublished => "Unknown, until the driver says that nothing is to be done",
         Action::AskDriver => "Unknown, until the next reading tells what the driver wants: nothing, or it is False",
         _ => "False, until something shows that it is over",
     }
@@ -52,7 +52,7 @@ pub(in super::super) fn effect(action: Action) -> &'static str {
 /// What shows that it is over; `spoken_of_from` is the first branch of the driver whose recovery action speaks of it.
 pub(in super::super) fn ends(action: Action, xid: u32, spoken_of_from: Option<u32>) -> String {
     let driver = match (action, spoken_of_from) {
-        (Action::NonePublished, _) => "two readings that name no fault, ".to_owned(),
+        (Action::NonePublished, _) => "the driver's word, twice, that nothing is to be done, ".to_owned(),
         (Action::AskDriver, Some(from)) => format!("the driver (from R{from} on) wants nothing done, "),
         (Action::AskDriver, None) => "the driver wants nothing done, ".to_owned(),
         (Action::ResetGpu | Action::RebootNode, Some(from)) => {

@@ -193,25 +193,38 @@ fn what_acknowledges_nothing_is_refused() {
 }
 
 #[test]
-fn an_xid_of_unknown_meaning_is_in_doubt_for_two_clean_readings() {
-    for reading in [Vitals::default(), verdict(RecoveryAction::None)] {
-        let mut chart = healthy_on(Policy::default(), &reading);
-        chart.event(&xid(4711), at(1));
-        chart.vitals(Ok(&reading));
-        assert_eq!((of(&chart, XID_HEALTHY), action(&chart)), ("Unknown Xid4711".to_owned(), None));
-        assert!(chart.needs_attention());
-        chart.vitals(Ok(&reading));
-        assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
-        assert_eq!(of(&chart, NVML_READY), "True Healthy", "it was never taken away");
+fn an_xid_of_unknown_meaning_is_in_doubt_until_the_driver_says_twice_that_nothing_is_to_be_done() {
+    let nothing_to_do = verdict(RecoveryAction::None);
+    let mut chart = healthy_on(Policy::default(), &nothing_to_do);
+    chart.event(&xid(4711), at(1));
+    chart.vitals(Ok(&nothing_to_do));
+    assert_eq!((of(&chart, XID_HEALTHY), action(&chart)), ("Unknown Xid4711".to_owned(), None));
+    assert!(chart.needs_attention());
+    chart.vitals(Ok(&nothing_to_do));
+    assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
+    assert_eq!(of(&chart, NVML_READY), "True Healthy", "it was never taken away");
+}
+
+#[test]
+fn a_driver_that_tells_no_verdict_ends_no_doubt_by_readings_without_a_fault() {
+    let mut chart = healthy();
+    chart.event(&xid(4711), at(1));
+    for _ in 2..10 {
+        chart.vitals(Ok(&Vitals::default()));
     }
+    assert_eq!(of(&chart, XID_HEALTHY), "Unknown Xid4711");
+    chart.driver_reloaded();
+    chart.subscribed(Ok(()));
+    chart.vitals(Ok(&Vitals::default()));
+    assert_eq!(of(&chart, XID_HEALTHY), "True NoXid");
 }
 
 #[test]
 fn a_reading_with_a_fault_ends_no_doubt() {
-    let mut chart = healthy();
+    let mut chart = healthy_with_verdict();
     chart.event(&xid(4711), at(1));
     for _ in 2..10 {
-        chart.vitals(Ok(&Vitals { remapping_pending: Some(true), ..Vitals::default() }));
+        chart.vitals(Ok(&Vitals { remapping_pending: Some(true), ..verdict(RecoveryAction::None) }));
     }
     assert_eq!(of(&chart, XID_HEALTHY), "Unknown Xid4711");
 }
@@ -299,7 +312,7 @@ fn the_drivers_word_ends_what_it_speaks_of_from_the_branch_on_that_does_and_noth
             }
             let stands = match immediate {
                 "IGNORE" | "RESTART_APP" | "WORKFLOW_XID_45" => false,
-                // A doubt: two readings that name no fault are enough.
+                // A doubt, and nobody else has a word on it.
                 "" => false,
                 // The driver's own word.
                 "XID_154" => false,
