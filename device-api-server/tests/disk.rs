@@ -113,6 +113,7 @@ async fn a_full_disk_is_not_serving_and_said_once_until_there_is_room() {
     }
     api.get("before").await.unwrap();
     assert_eq!(times(&daemon.stderr(), "refuses writes"), 1, "{}", daemon.stderr());
+    assert!(times(&daemon.stderr(), "cannot forget") <= 1, "{}", daemon.stderr());
 
     // Started on a full disk, it serves what it has.
     daemon.kill();
@@ -132,6 +133,30 @@ async fn a_full_disk_is_not_serving_and_said_once_until_there_is_room() {
     }
     api.create(&PostParams::default(), &gpu("after")).await.unwrap();
     assert!(api.list(&ListParams::default()).await.unwrap().items.len() >= 2);
+    assert!(daemon.stop().success(), "{}", daemon.stderr());
+}
+
+#[tokio::test]
+async fn a_full_disk_that_lacks_what_lies_beside_the_database_serves_what_it_has() {
+    let folder = TempDir::new().unwrap();
+    let Some(disk) = SmallDisk::mount(&folder.path().join("disk")) else { return };
+    let mut daemon = on(&disk, folder.path());
+    daemon.wait_until_live();
+    daemon.api().create(&PostParams::default(), &gpu("before")).await.unwrap();
+    daemon.kill();
+    let database = database_in(&disk.0);
+    for suffix in [".mark", ".lock"] {
+        fs::remove_file(format!("{}{suffix}", database.display())).unwrap();
+    }
+    disk.fill();
+    let mut daemon = on(&disk, folder.path());
+    daemon.wait_until_live();
+    daemon.api().get("before").await.unwrap();
+    disk.empty();
+    daemon.kill();
+    let mut daemon = on(&disk, folder.path());
+    daemon.wait_until_live();
+    daemon.api().create(&PostParams::default(), &gpu("after")).await.unwrap();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
 }
 

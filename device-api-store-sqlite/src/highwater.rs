@@ -21,8 +21,8 @@ use crate::schema;
 const BLOCK: u64 = 100_000;
 /// Where a line begins is a multiple of this, in bytes.
 const SECTOR: usize = 512;
-/// What the file is filled with before its lines are written.
-const BLANK: &[u8; 4 * SECTOR] = &[b' '; 4 * SECTOR];
+/// How long the file is, in bytes.
+const LENGTH: u64 = 4 * SECTOR as u64;
 
 /// A line: its place, its first word, and how many numbers it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(crate) struct Said {
     pub(crate) files: Option<Pair>,
     /// Which of the two lines of what is reserved says less, and may be written.
     lower: usize,
+    /// Which of them cannot be read.
+    garbled: [bool; 2],
 }
 
 /// Whether the file could be read.
@@ -79,7 +81,7 @@ impl Said {
     pub(crate) fn read(database: &Path) -> Result<Self> {
         let path = with_suffix(database, ".mark");
         let mut bytes = Vec::new();
-        match schema::open(&path).and_then(|file| file.take(BLANK.len() as u64).read_to_end(&mut bytes)) {
+        match schema::open(&path).and_then(|file| file.take(LENGTH).read_to_end(&mut bytes)) {
             Ok(_) => {}
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(Error::File { doing: "read", path, source }),
@@ -94,14 +96,24 @@ impl HighWater {
         let path = with_suffix(database, ".mark");
         let error = |source| Error::File { doing: "open", path: path.clone(), source };
         let file = open_private(&path).map_err(error)?;
-        if file.metadata().map_err(error)?.len() < BLANK.len() as u64 {
-            file.write_all_at(BLANK, 0).map_err(error)?;
+        if file.metadata().map_err(error)?.len() < LENGTH {
+            // This needs no room on a full disk, where what is stored is served all the same, and what is whole in one that was
+            // cut stays: only what is reserved anew is written again.
+            file.set_len(LENGTH).map_err(error)?;
             // Its name, too: a file that a power loss takes reserves nothing.
             let folder = path.parent().unwrap_or(Path::new("/"));
             file.sync_all().and_then(|()| File::open(folder)?.sync_all()).map_err(error)?;
         }
         let (reserved, turn) = (said.reserved, said.lower);
-        Ok(Self { path, file: Arc::new(file), said, reserved, turn, files: None, failing: false })
+        let mut mark = Self { path, file: Arc::new(file), said, reserved, turn, files: None, failing: false };
+        for (line, garbled) in RESERVED.into_iter().zip(mark.said.garbled) {
+            if garbled {
+                // It would be long until its turn comes, and each start until then would say that the file is damaged.
+                let written = write(&mark.file, line, &[reserved]);
+                mark.note(written);
+            }
+        }
+        Ok(mark)
     }
 
     /// Versions up to this one may have been handed out.
@@ -184,8 +196,10 @@ fn parse(bytes: &[u8]) -> Said {
     }
     let reserved = RESERVED.map(|line| numbers(bytes, line));
     let (acknowledged, files) = (numbers(bytes, ACKNOWLEDGED), numbers(bytes, FILES));
-    // A line that was never written is blank, but one of the first two is written before all others.
-    let any = reserved.iter().any(|line| matches!(line, Ok(Some(_))));
+    // The last line is written before all others, and one of the first two before what is acknowledged.
+    let is_written = |line: &Read| matches!(line, Ok(Some(_)));
+    let any = reserved.iter().any(is_written) || (is_written(&files) && !is_written(&acknowledged));
+    let garbled = reserved.each_ref().map(|line| line.is_err());
     let all = any && reserved.iter().chain([&acknowledged, &files]).all(|line| line.is_ok());
     let first = |line: &Read| line.as_ref().ok().and_then(Option::as_deref).map_or(0, |numbers| numbers[0]);
     let reserved = reserved.each_ref().map(first);
@@ -193,12 +207,13 @@ fn parse(bytes: &[u8]) -> Said {
         state: if all { State::Whole } else { State::Damaged },
         reserved: reserved[0].max(reserved[1]),
         lower: usize::from(reserved[1] < reserved[0]),
+        garbled,
         acknowledged: first(&acknowledged),
         files: files.ok().flatten().and_then(|numbers| Pair::from_numbers(&numbers)),
     }
 }
 
-/// The numbers of a line: none in one that is blank, [`Garbled`] in one that is not what was written.
+/// The numbers of a line: none in one that was never written, [`Garbled`] in one that is not what was written.
 type Read = std::result::Result<Option<Vec<u64>>, Garbled>;
 
 #[derive(Debug)]
@@ -206,7 +221,7 @@ struct Garbled;
 
 fn numbers(bytes: &[u8], Line(place, word, count): Line) -> Read {
     let sector = bytes.get(place * SECTOR..(place + 1) * SECTOR).ok_or(Garbled)?;
-    if sector.iter().all(|byte| *byte == b' ') {
+    if sector.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
     let line = sector.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
@@ -247,6 +262,37 @@ mod tests {
             // As after a kill.
             mark = HighWater::open(&database, said).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_whole_in_a_mark_that_was_cut_stays_and_the_rest_is_mended() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("state.db");
+        let mut mark = HighWater::open(&database, said(&database)).unwrap();
+        mark.reserve(1).await.unwrap();
+        mark.reserve(BLOCK + 2).await.unwrap();
+        let path = with_suffix(&database, ".mark");
+        let whole = std::fs::read(&path).unwrap();
+        for length in (1..whole.len()).step_by(97) {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let before = said(&database).reserved;
+            assert!(before > BLOCK || length < 2 * SECTOR, "{length}: {before}");
+            // As after a kill before anything else was reserved.
+            drop(HighWater::open(&database, said(&database)).unwrap());
+            let after = said(&database);
+            assert_eq!((after.reserved, after.state), (before, State::Whole), "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mark_of_a_database_that_nobody_wrote_to_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("state.db");
+        let mut mark = HighWater::open(&database, said(&database)).unwrap();
+        mark.speak_of(Pair::from_numbers(&[1, 2, 3, 4]));
+        assert_eq!(said(&database).state, State::Whole);
+        std::fs::write(with_suffix(&database, ".mark"), [0; LENGTH as usize]).unwrap();
+        assert_eq!(said(&database).state, State::Damaged, "as a power loss leaves it");
     }
 
     #[tokio::test]

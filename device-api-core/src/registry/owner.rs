@@ -51,6 +51,8 @@ pub(super) struct Owner {
     pub(super) is_jump_unclear: bool,
     /// Whether the last look at the store failed.
     pub(super) is_unwell: bool,
+    /// Whether the store could not forget what it was to forget last, so that a full disk does not fill the log.
+    pub(super) is_retaining: bool,
     /// Why the store was given up.
     pub(super) failure: Option<StorageError>,
 }
@@ -84,6 +86,7 @@ impl Owner {
             next_probe: (Instant::now(), PROBE_PAUSE.0),
             is_jump_unclear: false,
             is_unwell: false,
+            is_retaining: false,
             failure: None,
         };
         // A store that takes no writes is opened all the same: what it holds can be read.

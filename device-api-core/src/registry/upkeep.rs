@@ -206,11 +206,17 @@ impl Owner {
         match timeout(self.options.write_timeout, self.storage.compact(through)).await {
             Ok(Ok(())) => {
                 self.books.compacted = through;
+                if std::mem::take(&mut self.is_retaining) {
+                    tracing::info!("the store forgets old records again");
+                }
                 return true;
             }
             Ok(Err(failure)) if failure.kind() == StorageErrorKind::Lost => self.fail(failure),
+            // It is asked again each second.
             Ok(Err(failure)) => {
-                tracing::warn!(error = &failure as &dyn std::error::Error, "the store cannot forget old records");
+                if !std::mem::replace(&mut self.is_retaining, true) {
+                    tracing::warn!(error = &failure as &dyn std::error::Error, "the store cannot forget old records");
+                }
             }
             Err(_) => {
                 tracing::warn!("the store takes too long to forget old records");
