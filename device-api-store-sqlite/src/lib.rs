@@ -182,7 +182,7 @@ async fn read(connection: &mut SqliteConnection, path: &Path) -> Result<Snapshot
         Err(failure) => return Err(failure),
     };
     let last = last.max(compacted);
-    Ok(Snapshot { last, compacted, reserved: last, records, unreadable })
+    Ok(Snapshot { last, compacted, reserved: last, lost: false, records, unreadable })
 }
 
 #[async_trait]
@@ -194,6 +194,7 @@ impl Storage for SqliteStorage {
         if !std::mem::replace(&mut self.reported, true) {
             self.database.report(&self.high_water, snapshot.last.0);
         }
+        snapshot.lost = self.high_water.said.acknowledged > snapshot.last.0;
         // Never the last one of a database that is not new: no file can prove that nobody put an older state of all files back.
         let above = if snapshot.last == Revision::ZERO { Revision::ZERO } else { snapshot.last.next() };
         snapshot.reserved = above.max(Revision(self.high_water.reserved()));

@@ -86,6 +86,7 @@ async fn wherever_a_log_is_cut_or_damaged_every_version_in_it_stays_reserved() {
             let mut storage = open(&path).await.unwrap();
             let found = storage.load().await.unwrap();
             assert!(found.last.0 <= LAST);
+            assert_eq!(found.lost, found.last.0 < LAST, "cut={cut} at {place}");
             assert!(found.reserved.0 >= LAST, "cut={cut} at {place}: {} reserved", found.reserved);
             assert!(found.records.iter().all(|record| *record == update(record.revision.0)));
             lost += LAST - found.last.0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Leases that the store could not read. Whose they were, and of which conditions, nobody knows: so whatever no lease stands for
-//! is Unknown, until somebody says it again.
+//! Leases that the store could not read, and writes that it has lost. Whose they were, and of which conditions, nobody knows: so
+//! whatever no lease stands for is Unknown, until somebody says it again.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use crate::resource::{Condition, ConditionStatus, Conditions as _, Resource};
 
 /// What such a condition says.
 const MESSAGE: &str =
-    "a stored lease cannot be read: if it was the provider's of this, what it said may be out of date";
+    "a stored lease cannot be read, or writes were lost: what is stored of this may not be what was said last";
 
 impl Leases {
-    /// Where a lease may be in quarantine, sets to Unknown what nobody has a lease for, once after each opening of the ledger.
+    /// Where a lease may be in quarantine, or writes were lost, sets to Unknown what nobody has a lease for, once after each opening of the ledger.
     ///
     /// A holder that lives has until then as long as a lease lasts by default to notice that its lease is gone and to acquire it
     /// anew. Others that live say again what they see; one that does not live never does.
@@ -27,7 +27,7 @@ impl Leases {
         }
         tracing::warn!(
             resource = R::PLURAL,
-            "a stored lease cannot be read: conditions that nobody has a lease for become Unknown"
+            "a stored lease cannot be read, or writes were lost: conditions that nobody has a lease for become Unknown"
         );
         let mut failed = None;
         for object in objects.all() {

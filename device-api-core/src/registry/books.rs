@@ -31,6 +31,8 @@ pub(super) struct Books {
     pub(super) pending: Option<Record>,
     /// What history leaves out, in ascending order.
     jumps: Vec<Jump>,
+    /// Whether something that was acknowledged was lost, as long as history tells of it: what is stored may be older than what was said last.
+    has_lost: bool,
     /// History up to here was forgotten in memory.
     pub(super) floor: Revision,
     /// History up to here was forgotten in the store.
@@ -182,6 +184,7 @@ impl Books {
             revision: snapshot.last,
             pending: None,
             jumps: Vec::new(),
+            has_lost: snapshot.lost,
             floor: snapshot.compacted,
             compacted: snapshot.compacted,
             usage: Usage::default(),
@@ -201,6 +204,7 @@ impl Books {
                 books.remember(&record, now, today.since(record.at));
             }
             if let Some(jump) = Jump::of(&record) {
+                books.has_lost |= jump.is_loss;
                 books.jumps.push(jump);
                 continue;
             }
@@ -275,9 +279,11 @@ impl Books {
         self.unsettled.push(salvage.quarantine);
     }
 
-    /// Whether a record in quarantine may be of this type: one says so, or is of a type that nobody here knows.
+    /// Whether a record of this type may be missing: some are lost, or one in quarantine says that it is one, or is of a type that
+    /// nobody here knows.
     pub(super) fn doubts(&self, plural: &str) -> bool {
-        self.quarantined.borrow().keys().any(|said| said == plural || !self.kinds.contains_key(said.as_str()))
+        self.has_lost
+            || self.quarantined.borrow().keys().any(|said| said == plural || !self.kinds.contains_key(said.as_str()))
     }
 
     /// Begins a new store, whose first revision comes after this one.

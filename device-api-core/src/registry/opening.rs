@@ -15,8 +15,8 @@ const CLOCK_END: u64 = END - (1 << 47);
 /// What a ledger must have before it, so that nothing need be checked at each write: 34 years at a thousand writes a second.
 const ROOM: u64 = 1 << 40;
 
-/// Begins on a store that holds what the books say, and of which an earlier owner may have handed out revisions up to
-/// `reserved`.
+/// Begins on a store that holds what the books say, of which an earlier owner may have handed out revisions up to
+/// `reserved`, and some that it acknowledged are known to be lost or not.
 ///
 /// A new store begins at the microseconds since 1970, which it remembers as the revision that it was compacted through. One
 /// that holds less than may have been handed out jumps there, as after most restarts; the record of the jump is pending. Neither
@@ -28,6 +28,7 @@ pub(super) async fn begin(
     storage: &mut dyn Storage,
     books: &mut Books,
     reserved: Revision,
+    is_loss: bool,
     today: Timestamp,
     now: Instant,
 ) -> Result<(), StorageError> {
@@ -42,7 +43,7 @@ pub(super) async fn begin(
         books.begin_at(first);
         return Ok(());
     }
-    books.jump(Jump { after: last, to: first }, today, now);
+    books.jump(Jump { after: last, to: first, is_loss }, today, now);
     tracing::info!(last = last.0, first = first.0, "versions go on above all that were handed out before");
     Ok(())
 }

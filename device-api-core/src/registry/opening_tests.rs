@@ -198,9 +198,9 @@ async fn a_record_that_is_missing_is_told_from_a_jump() {
         resource: "gpus".to_owned(),
         key: RecordKey { namespace: "default".to_owned(), name: revision.to_string() },
         change: Change::Put(b"{}".to_vec()),
-        ..Jump { after: Revision(0), to: Revision(revision) }.record(at)
+        ..Jump { after: Revision(0), to: Revision(revision), is_loss: false }.record(at)
     };
-    let jump = |after, to| Jump { after: Revision(after), to: Revision(to) }.record(at);
+    let jump = |after, to| Jump { after: Revision(after), to: Revision(to), is_loss: false }.record(at);
     let all = [put(11), put(12), jump(12, 100), put(101), jump(101, 200), jump(200, 300), put(301)];
     let open = |records: Vec<Record>| {
         let last = records.last().unwrap().revision;

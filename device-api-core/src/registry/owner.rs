@@ -66,7 +66,7 @@ impl Owner {
         quarantined: watch::Sender<BTreeMap<String, usize>>,
     ) -> Result<Self, StorageError> {
         let snapshot = storage.load().await?;
-        let reserved = snapshot.reserved;
+        let (reserved, is_loss) = (snapshot.reserved, snapshot.lost);
         let mut counts = BTreeMap::new();
         for record in storage.quarantined().await? {
             *counts.entry(record.resource).or_default() += 1;
@@ -74,7 +74,7 @@ impl Owner {
         quarantined.send_replace(counts);
         let (today, now) = (options.clock.now(), options.clock.instant());
         let mut books = Books::open(snapshot, quarantined, today, now)?;
-        opening::begin(&mut *storage, &mut books, reserved, today, now).await?;
+        opening::begin(&mut *storage, &mut books, reserved, is_loss, today, now).await?;
         books.trim(now, &options.history);
         let mut owner = Self {
             storage,

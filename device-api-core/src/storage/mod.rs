@@ -106,6 +106,9 @@ pub struct Snapshot {
     /// `last`, and equal to it only where nothing that was acknowledged can be lost. A ledger that opens the store hands out
     /// higher ones only, since clients may have seen the others.
     pub reserved: Revision,
+    /// Whether the store knows that something that was acknowledged is not there any more. What is there may be older than what was
+    /// said last, so the ledger does not believe for ever what nobody says again.
+    pub lost: bool,
     /// The records, in the order of their revisions.
     pub records: Vec<Record>,
     /// Those that are there and cannot be read, in the order of their revisions.
@@ -131,7 +134,8 @@ pub struct Snapshot {
 ///    [`Snapshot::reserved`] is as high as it must be, as far as the backend can know. What is kept for it lies apart
 ///    from the last records, best in a file of its own, is on the disk before a commit or a compaction goes beyond it, and may be rounded up,
 ///    so that it is rarely written.
-///    Where a backend finds that what it acknowledged is not there, it says so in the log.
+///    Where a backend finds that what it acknowledged is not there, it says so in the log and in
+///    [`Snapshot::lost`].
 /// 6. A call whose future is dropped may have happened or not, but not in part; the ledger loads
 ///    again before it goes on.
 /// 7. A record that cannot be read keeps nobody from reading the others: `load` lists it, `quarantine` takes it out of the journal, and

@@ -33,7 +33,7 @@ pub(super) fn snapshot(last: u64, compacted: u64, records: &[Record]) -> Snapsho
 pub(super) async fn load(storage: &mut Box<dyn Storage>) -> Snapshot {
     let found = storage.load().await.unwrap();
     assert!(found.reserved >= found.last, "{} is reserved, and {} was committed", found.reserved, found.last);
-    Snapshot { reserved: found.last, ..found }
+    Snapshot { reserved: found.last, lost: false, ..found }
 }
 
 pub(super) async fn open(site: &Arc<dyn Site>) -> Box<dyn Storage> {

@@ -25,16 +25,18 @@ pub(super) fn cases() -> Vec<LocalCase> {
         rule_3_6_what_does_not_fit_its_type_is_not_there_and_the_rest_is_served,
         rule_3_6_a_store_without_room_for_quarantine_is_read_and_not_written,
         rule_3_6_after_an_unreadable_lease_nobody_is_believed_for_ever,
+        rule_3_6_after_lost_writes_nobody_is_believed_for_ever,
         rule_3_6_what_an_unclear_commit_left_unreadable_ends_the_ledger,
         rule_3_6_what_becomes_unreadable_while_it_is_served_is_served_from_memory,
     ]
 }
 
-/// A store that cannot read some of its records any more.
+/// A store that cannot read some of its records any more, or has lost the last ones.
 #[derive(Debug)]
 struct Damaged {
     inner: Box<dyn Storage>,
     revisions: Vec<Revision>,
+    lost: bool,
 }
 
 #[async_trait::async_trait]
@@ -49,6 +51,9 @@ impl Storage for Damaged {
             claims: Some(Claims { previous: record.previous, resource: record.resource, key: record.key }),
         };
         snapshot.records = sound;
+        if self.lost {
+            (snapshot.lost, snapshot.reserved) = (true, snapshot.reserved.next());
+        }
         snapshot.unreadable = Vec::<Record>::into_iter(damaged).map(unreadable).collect();
         Ok(snapshot)
     }
@@ -84,6 +89,10 @@ impl Storage for Damaged {
 
 /// Opens the store, of which the records of these revisions cannot be read.
 async fn start_damaged(fixture: &Fixture, revisions: &[u64]) -> Running {
+    start_without(fixture, revisions, false).await
+}
+
+async fn start_without(fixture: &Fixture, revisions: &[u64], lost: bool) -> Running {
     let revisions = revisions.iter().copied().map(Revision).collect();
     // The task of a ledger that failed may be about to let the store go.
     let storage = within("the store to be free", async {
@@ -96,7 +105,7 @@ async fn start_damaged(fixture: &Fixture, revisions: &[u64]) -> Running {
             }
         }
     });
-    let damaged = Damaged { inner: storage.await, revisions };
+    let damaged = Damaged { inner: storage.await, revisions, lost };
     fixture.start_on(Box::new(FaultyStorage::new(Box::new(damaged), &fixture.faults))).await
 }
 
@@ -294,6 +303,42 @@ async fn rule_3_6_after_an_unreadable_lease_nobody_is_believed_for_ever(fixture:
     running.stop().await;
     keeper.await.expect("the keeper ends with its ledger");
     assert_eq!(events.until_ok::<Gpu>().await, []);
+}
+
+async fn rule_3_6_after_lost_writes_nobody_is_believed_for_ever(fixture: Fixture) {
+    let running = fixture.start().await;
+    let leases = Leases::open(&running.ledger).await.expect("the leases");
+    let conditions = ["Alive", "Free"].map(|type_| Condition::new(type_, ConditionStatus::True));
+    create(&running.gpus, &with_conditions(&gpu("x"), conditions)).await;
+    let alive = asks("alive").with_condition_types(["Alive"]).with_duration(10 * DEFAULT_DURATION);
+    acquire(&leases, &alive).await;
+    running.stop().await;
+
+    // The life that finds it may be over before anybody was doubted: the next one knows, too.
+    start_without(&fixture, &[], true).await.stop().await;
+    for life in 0..2 {
+        let running = fixture.start().await;
+        let start = latest(&running.gpus).await;
+        let mut events = Events::of(&running.gpus, WatchParams::default().at(start.to_string())).await;
+        let leases = Leases::open(&running.ledger).await.expect("the leases");
+        let keeper = tokio::spawn({
+            let (leases, gpus) = (leases.clone(), running.gpus.clone());
+            async move { leases.keep(gpus).await }
+        });
+        fixture.clock.advance(DEFAULT_DURATION);
+        let seen = if life == 0 { events.modified::<Gpu>("x").await } else { get(&running.gpus, "x").await };
+        let status = seen.status.conditions.iter().map(|condition| &condition.status);
+        let expected = if life == 0 { ConditionStatus::Unknown } else { ConditionStatus::True };
+        assert_eq!(status.collect::<Vec<_>>(), [&ConditionStatus::True, &expected], "{seen:?}");
+        if life == 0 {
+            // Who lives says it again; and when history tells of the loss no more, it is over.
+            let back = ["Alive", "Free"].map(|type_| Condition::new(type_, ConditionStatus::True));
+            replace_status(&running.gpus, &with_conditions(&seen, back)).await;
+            running.ledger.forget_history().await.expect("room");
+        }
+        running.stop().await;
+        keeper.await.expect("the keeper ends with its ledger");
+    }
 }
 
 async fn rule_3_6_what_becomes_unreadable_while_it_is_served_is_served_from_memory(fixture: Fixture) {
