@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 4: a driver that is missing, not loaded or of another version, and one that is loaded again.
+//! A driver that is missing, not loaded or of another version, and one that is loaded again.
 
 use device_api_core::health::Verdict;
 use device_api_core::lease::LeaseVerbs as _;

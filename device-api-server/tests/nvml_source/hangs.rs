@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 5 and complaint 8: a call that hangs is noticed within 15 seconds, and the other GPUs stay right.
+//! A call that hangs is noticed within 15 seconds, and the other GPUs stay right.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 3 and complaints 5 and 8: a GPU that is lost is shown as lost, and costs the others nothing.
+//! A GPU that is lost is shown as lost, and costs the others nothing.
 
 use device_api_core::health::Verdict;
 use device_api_core::registry::DeleteParams;
@@ -12,7 +12,7 @@ fn lost_at(time: &str, slot: usize) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_5_a_gpu_off_the_bus_stays_and_says_so_and_comes_back() {
+async fn a_gpu_off_the_bus_stays_and_says_so_and_comes_back() {
     for listed in [true, false] {
         let lost = step("100s", "lost", &format!("gpu = 1, listed = {listed}"));
         let bench = Bench::plays(&(node(4) + &lost + &step("300s", "back", "gpu = 1"))).await;
@@ -34,7 +34,7 @@ async fn complaint_5_a_gpu_off_the_bus_stays_and_says_so_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_5_a_gpu_that_was_lost_while_the_source_was_down_is_shown_as_lost() {
+async fn a_gpu_that_was_lost_while_the_source_was_down_is_shown_as_lost() {
     let mut bench = Bench::plays(&node(2)).await;
     bench.at(10).await;
     bench.restart_with(&(node(2) + &step("0s", "lost", "gpu = 1, listed = false"))).await;
@@ -44,7 +44,7 @@ async fn complaint_5_a_gpu_that_was_lost_while_the_source_was_down_is_shown_as_l
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_8_a_lost_gpu_leaves_the_others_healthy_and_heard() {
+async fn a_lost_gpu_leaves_the_others_healthy_and_heard() {
     // One soon after the start, and two more soon after the first: each spoils the wait for the events of all.
     let steps = lost_at("5s", 1) + &lost_at("9s", 2) + &lost_at("200s", 3);
     let bench = Bench::plays(&(node(5) + &steps + &step("260s", "xid", "gpu = 4, xid = 119"))).await;
@@ -63,7 +63,7 @@ async fn complaint_8_a_lost_gpu_leaves_the_others_healthy_and_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_8_a_loss_makes_no_neighbour_well_before_its_driver_has_a_verdict() {
+async fn a_loss_makes_no_neighbour_well_before_its_driver_has_a_verdict() {
     // The driver is initialised anew because of the loss, and every GPU read again at once.
     let verdict = step("24s", "recovery_action", "gpu = 0, action = \"gpu_reset\"");
     let steps = step("20s", "xid", "gpu = 0, xid = 120") + &lost_at("20500ms", 1) + &verdict;
@@ -76,7 +76,7 @@ async fn complaint_8_a_loss_makes_no_neighbour_well_before_its_driver_has_a_verd
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_8_where_a_lost_gpu_cannot_be_left_out_the_others_are_in_doubt_soon() {
+async fn where_a_lost_gpu_cannot_be_left_out_the_others_are_in_doubt_soon() {
     let bench = Bench::plays(&node(3)).await;
     bench.at(20).await;
     bench.driver.change(|faults| faults.waits_fail = Some(DriverError::GpuLost));
@@ -88,7 +88,7 @@ async fn complaint_8_where_a_lost_gpu_cannot_be_left_out_the_others_are_in_doubt
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_8_a_list_that_fails_because_of_one_gpu_says_nothing_of_the_others() {
+async fn a_list_that_fails_because_of_one_gpu_says_nothing_of_the_others() {
     let failing = step("20s", "fail", "call = \"list\", error = \"gpu_lost\", for = \"100s\"");
     let bench = Bench::plays(&(node(3) + &failing + &step("60s", "xid", "gpu = 2, xid = 119"))).await;
     bench.until_on(2, "XidHealthy", "False Xid119").await;
@@ -100,7 +100,7 @@ async fn complaint_8_a_list_that_fails_because_of_one_gpu_says_nothing_of_the_ot
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_8_what_others_report_just_after_a_loss_is_heard() {
+async fn what_others_report_just_after_a_loss_is_heard() {
     let times = [0, 10, 30, 60, 100, 150, 200, 250, 500, 800];
     let reports: String = (0..)
         .zip(times)
@@ -126,7 +126,7 @@ async fn a_gpu_that_is_long_lost_keeps_its_reason_when_another_one_cannot_be_nam
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_8_a_gpu_that_nobody_can_name_is_not_claimed_to_be_lost() {
+async fn a_gpu_that_nobody_can_name_is_not_claimed_to_be_lost() {
     let bench = Bench::plays(&node(2)).await;
     bench.at(20).await;
     let why = DriverError::Other { call: "nvmlDeviceGetUUID", why: "unknown error".to_owned() };

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The NVML source from end to end, in virtual time: a simulated driver below it, an API and its leases above.
 //!
-//! The rules and the complaints of users that each test is about are those of `docs/nvml.md` and of the programs
-//! that read GPU health today.
+//! Each file is about a promise of `docs/nvml.md`, or about what users complain of in programs that read GPU health today.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml's exceptions for tests do not reach their functions
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 7, and life beside others: leases, two providers on one GPU, two sources on one API.
+//! Life beside others: leases, two providers on one GPU, two sources on one API.
 
 use std::sync::Arc;
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 2: what is well again is said to be well again. Complaints 1 and 2: a GPU that never comes back, and wrong
-//! severities.
+//! What is well again is said to be well again: no GPU stays unhealthy for ever, and none is so for a trifle.
 
 use device_api_core::health::Verdict;
 use tokio::time::Instant;
@@ -15,7 +14,7 @@ fn reset_at(reset: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_1_a_gpu_comes_back_by_itself_once_the_driver_wants_nothing_done() {
+async fn a_gpu_comes_back_by_itself_once_the_driver_wants_nothing_done() {
     let bench = Bench::plays(&reset_at("90s")).await;
     let gpu = bench.until_on(0, "ResetRequired", "True GpuReset").await;
     assert!(bench.now() < seconds(8), "a fault is looked at soon: {:?}", bench.now());
@@ -122,7 +121,7 @@ async fn the_conditions_move_their_times_only_with_their_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_2_a_contained_error_leaves_the_gpu_and_a_fatal_one_takes_it_away() {
+async fn a_contained_error_leaves_the_gpu_and_a_fatal_one_takes_it_away() {
     let contained = step("5s", "ecc_uncorrected", "gpu = 0") + &step("5s", "xid", "gpu = 0, xid = 94");
     let fatal = step("5s", "xid", "gpu = 1, xid = 79");
     let application = step("5s", "xid", "gpu = 2, xid = 31, count = 50");

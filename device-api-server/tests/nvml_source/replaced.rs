@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Complaint 7: the object of a GPU that was replaced goes, and with it those of its MIG devices.
+//! The object of a GPU that was replaced goes, and with it those of its MIG devices.
 
 use device_api_core::resource::Gpu;
 use serde_json::json;
@@ -25,7 +25,7 @@ async fn parts(bench: &Bench, parent: &str) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_7_the_object_of_a_replaced_gpu_goes_with_those_of_its_mig_devices() {
+async fn the_object_of_a_replaced_gpu_goes_with_those_of_its_mig_devices() {
     let swap = step("60s", "lost", "gpu = 1, listed = false") + &step("120s", "replace", "gpu = 1");
     let bench = Bench::plays(&(node(2) + DIVIDED + &swap)).await;
     bench.until_on(1, "NVMLReady", "False GPULost").await;
@@ -45,7 +45,7 @@ async fn complaint_7_the_object_of_a_replaced_gpu_goes_with_those_of_its_mig_dev
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_7_a_gpu_that_was_replaced_while_the_source_was_down_goes_too() {
+async fn a_gpu_that_was_replaced_while_the_source_was_down_goes_too() {
     let mut bench = Bench::plays(&(node(2) + DIVIDED)).await;
     bench.at(20).await;
     let old = parts(&bench, &uuid(1)).await;
@@ -60,7 +60,7 @@ async fn complaint_7_a_gpu_that_was_replaced_while_the_source_was_down_goes_too(
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_7_an_object_that_somebody_else_made_stays_when_its_gpu_was_replaced() {
+async fn an_object_that_somebody_else_made_stays_when_its_gpu_was_replaced() {
     let bench = Bench::plays(&(node(2) + &step("60s", "replace", "gpu = 1"))).await;
     bench.at(20).await;
     let theirs = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Complaints 3 and 4: silence is not health, and missing data is no fault. Three values everywhere.
+//! Silence is not health, and missing data is no fault. Three values everywhere.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use device_api_server::source::nvml::driver::DriverError;
 use crate::bench::{Bench, action, name, node, on, seconds, step};
 
 #[tokio::test(start_paused = true)]
-async fn complaint_3_a_gpu_whose_events_cannot_be_had_is_not_healthy() {
+async fn a_gpu_whose_events_cannot_be_had_is_not_healthy() {
     for error in ["no_permission", "other"] {
         let deaf = step("0s", "fail", &format!("call = \"subscribe\", gpu = 0, error = \"{error}\", for = \"60s\""));
         let bench = Bench::plays(&(node(2) + &deaf)).await;
@@ -42,7 +42,7 @@ async fn a_gpu_that_never_reports_xids_is_judged_by_what_it_says_when_it_is_aske
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_3_a_gpu_that_was_heard_before_is_not_healthy_when_its_driver_says_that_it_cannot_be_heard() {
+async fn a_gpu_that_was_heard_before_is_not_healthy_when_its_driver_says_that_it_cannot_be_heard() {
     let mute = step("22s", "fail", "call = \"subscribe\", gpu = 0, error = \"not_supported\", for = \"60s\"");
     let steps = step("20s", "driver_unload", "") + &mute + &step("25s", "driver_load", "");
     let bench = Bench::plays(&(node(2) + &steps)).await;
@@ -53,7 +53,7 @@ async fn complaint_3_a_gpu_that_was_heard_before_is_not_healthy_when_its_driver_
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_3_no_gpu_is_healthy_while_no_wait_for_events_succeeds() {
+async fn no_gpu_is_healthy_while_no_wait_for_events_succeeds() {
     let broken = step("30s", "fail", "call = \"event\", error = \"other\", for = \"60s\"");
     let bench = Bench::plays(&(node(2) + &broken)).await;
     bench.at(33).await;
@@ -65,7 +65,7 @@ async fn complaint_3_no_gpu_is_healthy_while_no_wait_for_events_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_3_no_gpu_is_healthy_for_a_moment_while_every_wait_for_events_says_that_one_is_lost() {
+async fn no_gpu_is_healthy_for_a_moment_while_every_wait_for_events_says_that_one_is_lost() {
     let bench = Bench::plays(&node(2)).await;
     bench.at(20).await;
     bench.driver.change(|faults| faults.waits_fail = Some(DriverError::GpuLost));
@@ -80,7 +80,7 @@ async fn complaint_3_no_gpu_is_healthy_for_a_moment_while_every_wait_for_events_
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_3_a_wait_before_anything_was_subscribed_to_proves_nothing() {
+async fn a_wait_before_anything_was_subscribed_to_proves_nothing() {
     let bench = Bench::plays(&node(2)).await;
     bench.at(20).await;
     bench.driver.change(|faults| {
@@ -96,7 +96,7 @@ async fn complaint_3_a_wait_before_anything_was_subscribed_to_proves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_3_nothing_is_said_of_a_gpu_that_was_not_looked_at_and_nothing_good_when_that_fails() {
+async fn nothing_is_said_of_a_gpu_that_was_not_looked_at_and_nothing_good_when_that_fails() {
     let failing = step("0s", "fail", "call = \"vitals\", gpu = 0, error = \"other\", for = \"60s\"");
     let bench = Bench::plays(&(node(2) + &failing)).await;
     bench.at(20).await;
@@ -110,7 +110,7 @@ async fn complaint_3_nothing_is_said_of_a_gpu_that_was_not_looked_at_and_nothing
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_4_what_a_gpu_cannot_tell_is_neither_a_fault_nor_made_up() {
+async fn what_a_gpu_cannot_tell_is_neither_a_fault_nor_made_up() {
     let bench = Bench::plays("[node]\ngpus = 1\nproduct = \"rtx-4090\"\nrecovery_action = false\n").await;
     bench.at(100).await;
     let gpu = bench.gpu(0).await;
@@ -120,7 +120,7 @@ async fn complaint_4_what_a_gpu_cannot_tell_is_neither_a_fault_nor_made_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn complaint_4_a_reading_that_fails_is_unknown_and_not_false() {
+async fn a_reading_that_fails_is_unknown_and_not_false() {
     let failing = step("20s", "fail", "call = \"vitals\", gpu = 0, error = \"no_permission\", for = \"60s\"");
     let bench = Bench::plays(&(node(1) + &failing)).await;
     let gpu = bench.until_on(0, "NVMLReady", "Unknown NVMLError").await;

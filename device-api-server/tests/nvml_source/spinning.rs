@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 3 and complaint 8: whatever NVML returns, and for however long, the source does not spin.
+//! Whatever NVML returns, and for however long, the source does not spin.
 
 use device_api_server::source::nvml::driver::DriverError;
 use tokio::time::Instant;

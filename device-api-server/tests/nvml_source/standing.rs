@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 2: a fatal XID stands until what cures it was seen, or a person says that it is dealt with.
+//! A fatal XID stands until what cures it was seen, or a person says that it is dealt with.
 
 use device_api_server::source::ACKNOWLEDGE_XIDS;
 use serde_json::json;

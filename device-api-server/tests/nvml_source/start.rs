@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 1: the full state is declared at the start and at every resync, and nothing is written when nothing
+//! The full state is declared at the start and at every resync, and nothing is written when nothing
 //! changed.
 
 use device_api_core::health::{Verdict, health};

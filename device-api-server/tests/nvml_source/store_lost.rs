@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 1: the source declares everything anew when the API has lost it, and waits while there is no API.
+//! The source declares everything anew when the API has lost it, and waits while there is no API.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rule 6 and complaint 6: a storm of XIDs costs one write a second for each GPU, and delays nobody.
+//! A storm of XIDs costs one write a second for each GPU, and delays nobody.
 
 use std::time::Duration;
 
