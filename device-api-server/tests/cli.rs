@@ -161,7 +161,7 @@ fn an_environment_variable_is_as_good_as_its_flag_which_outranks_it() {
     let with_variable = || {
         let mut command = device_apiserver();
         command.env("DEVICE_API_LOG_FORMAT", "json").env("DEVICE_API_SOCKET_MODE", "0600");
-        command.env("DEVICE_API_BIND_ADDRESS", &elsewhere);
+        command.env("DEVICE_API_BIND_ADDRESS", &elsewhere).env("DEVICE_API_NVML", "off");
         command
     };
     let mut daemon = Daemon::spawn(with_variable(), folder.path(), &["--datastore-endpoint=memory://"]);

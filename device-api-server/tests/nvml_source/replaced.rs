@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The object of a GPU that was replaced goes, and with it those of its MIG devices.
 
+use device_api_core::registry::ListParams;
 use device_api_core::resource::Gpu;
 use serde_json::json;
 
@@ -114,4 +115,23 @@ async fn a_gpu_that_is_missing_after_a_boot_is_lost_whoever_has_its_address_now(
     bench.restart().await;
     bench.at(400).await;
     assert_eq!(on(&*bench.gpu(0).await, "NVMLReady"), "False GPULost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_uuid_that_somebody_writes_into_an_object_makes_no_gpu_and_loses_none() {
+    let mut bench = Bench::plays(&(node(2) + &step("10s", "xid", "gpu = 0, xid = 119"))).await;
+    bench.until_on(0, "XidHealthy", "False Xid119").await;
+    for (round, text) in ["x", ""].into_iter().enumerate() {
+        // While the source runs, and while it does not.
+        bench.api.patch(&name(0), json!({"spec": {"uuid": text}})).await;
+        bench.at(100 + 200 * round as u64).await;
+        bench.source.take().unwrap().end().await;
+        bench.api.patch(&name(0), json!({"spec": {"uuid": text}})).await;
+        bench.start();
+        bench.at(200 + 200 * round as u64).await;
+        let gpus = bench.api.gpus.list(&ListParams::default()).await.unwrap().items;
+        let names: Vec<_> = gpus.iter().map(|gpu| gpu.metadata.name.clone()).collect();
+        assert_eq!(names, [name(0), name(1)]);
+        assert_eq!((on(&gpus[0], "XidHealthy"), &gpus[0].spec.uuid), ("False Xid119".to_owned(), &uuid(0)));
+    }
 }

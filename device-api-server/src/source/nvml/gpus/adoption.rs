@@ -16,7 +16,9 @@ use crate::source::observation::{Stored, object_name};
 impl Gpus {
     /// Takes over what the store holds: GPUs of an earlier run, and what people acknowledged.
     pub(in super::super) fn adopt(&mut self, stored: &Stored) {
-        let ours: Vec<_> = stored.gpus.iter().filter(|gpu| OWNERSHIP.made(gpu) || is_joined(gpu)).collect();
+        let ours: Vec<_> =
+            stored.gpus.iter().filter(|gpu| OWNERSHIP.made(gpu) || is_joined(gpu)).map(as_named).collect();
+        let ours: Vec<_> = ours.iter().collect();
         // What is to be deleted, and is gone, is done with.
         self.observation.gone.retain(|name| ours.iter().any(|gpu| gpu.metadata.name == *name));
         let (parts, whole): (Vec<&Arc<Gpu>>, _) = ours.iter().partition(|gpu| mig_parent(gpu).is_some());
@@ -52,7 +54,8 @@ impl Gpus {
                 }
                 continue;
             };
-            if known.description.mig_devices.iter().flatten().any(|(uuid, _)| *uuid == gpu.spec.uuid) {
+            if known.description.mig_devices.iter().flatten().any(|(uuid, _)| uuid.eq_ignore_ascii_case(&gpu.spec.uuid))
+            {
                 continue;
             }
             if known.is_listed {
@@ -113,6 +116,17 @@ impl Gpus {
             self.remove(&uuid);
         }
     }
+}
+
+/// The object with the UUID that it is named after, where somebody wrote another one into it: a name never changes, and
+/// no GPU is to be made of a text.
+fn as_named(gpu: &Arc<Gpu>) -> Arc<Gpu> {
+    let mut gpu = Arc::clone(gpu);
+    if object_name(&gpu.spec.uuid) != gpu.metadata.name {
+        let changed = Arc::make_mut(&mut gpu);
+        changed.spec.uuid.clone_from(&changed.metadata.name);
+    }
+    gpu
 }
 
 /// Whether this source has written to an object that somebody else made. Others may have a condition of the same type on
